@@ -1,0 +1,53 @@
+# Everything a developer does here. Each target sets up what it needs, so a fresh
+# clone with Python 3.11+, git and make is enough: `make` lists the targets.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+PIP = $(BIN)/python -m pip install -qq --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help test demo check lint format lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+test: $(READY) ## Run the tests (ARGS='-n0 -k word' goes to pytest)
+	@$(BIN)/pytest $(ARGS)
+
+demo: $(READY) ## Show the whole story once, on an embedded homeserver
+	@$(BIN)/spacekeeper demo
+
+check: lint test ## Everything that has to pass: lint and test
+
+lint: $(READY) ## Check style, formatting, types and import contracts
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo
+
+format: $(READY) ## Fix style and formatting in place
+	@$(BIN)/ruff check --fix --quiet
+	@$(BIN)/ruff format --quiet
+
+lock: $(READY) ## Rewrite requirements.lock (ARGS=--upgrade takes the newest of all)
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
+	  --no-config --no-emit-index-url \
+	  --generate-hashes --custom-compile-command 'make lock' \
+	  --quiet --output-file requirements.lock $(ARGS)
+
+clean: ## Remove the environment and everything that was made
+	@rm -rf .venv dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A lock that changed means an environment made anew: nothing unlisted is left in it.
+.venv/locked: requirements.lock
+	@echo "setting up .venv (about a minute, and only when requirements.lock changes)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	@$(PYTHON) -m venv --clear .venv
+	@$(PIP) --require-hashes -r requirements.lock
+	@touch $@
+
+$(READY): .venv/locked pyproject.toml
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
