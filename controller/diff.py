@@ -1,0 +1,36 @@
+"""What turns one topology into another: pure, generic, in key order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller.model import DETACHED, Action, Change, Resource, Topology
+
+
+def diff(have: Topology, want: Topology) -> Iterator[Change]:
+    """Yield the changes that turn `have` into `want`, in key order.
+
+    A resource that only `have` holds is detached; equal resources yield nothing."""
+    for key in sorted(have.keys() | want.keys()):
+        old, new = have.get(key), want.get(key)
+        if old != new:
+            yield Change(key, action(old, new), old, new)
+
+
+def action(old: Resource | None, new: Resource | None) -> Action:
+    """Name the step from `old` to `new`. A resource detached on both sides is updated."""
+    if old is None:
+        return Action.CREATE
+    if new is None:
+        return Action.DETACH
+    match is_detached(old), is_detached(new):
+        case False, True:
+            return Action.DETACH
+        case True, False:
+            return Action.RESTORE
+        case _:
+            return Action.UPDATE
+
+
+def is_detached(resource: Resource) -> bool:
+    return resource.fields.get("status") == DETACHED
