@@ -1,0 +1,1 @@
+"""The Matrix half: what observes a homeserver, keeps the cache and talks to people."""

@@ -1,0 +1,1 @@
+"""Matrix: facts and identity (pure), render (pure), and the edges that read and write."""

@@ -1,0 +1,213 @@
+"""decide: facts and rows -> one plan for the cache and one for Matrix. Pure.
+
+The guard of section 5 stands here, and what is withheld from publishing: what the
+server refused lately, and what somebody keeps undoing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from adapter.matrix.desired import Desired, Finding
+from adapter.matrix.facts import MEMBER, EventTypes, Fact, Facts, Unknown
+from adapter.matrix.rows import (
+    ACTIVE,
+    PENDING,
+    REFUSED,
+    UNKNOWN,
+    Publication,
+    Row,
+    topology,
+)
+from adapter.matrix.settings import ReconcileSettings
+from adapter.matrix.topology import render
+from controller.diff import diff
+from controller.model import DETACHED, Action, Change, Key, Resource, Topology
+from controller.plan import Guard, Plan, plan
+
+DAY = 24 * 60 * 60 * 1000
+"""In ms: how long a refusal is believed, and the span of the budget of repairs."""
+REPAIRS = 3
+"""How often a day one event is written again that somebody undid."""
+
+IN_USE = frozenset({ACTIVE, PENDING})
+
+
+Withheld = Mapping[tuple[str, str], str]
+"""Room and field -> why it is not published now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What one look at Matrix decided: the topology, and what is to be written where.
+
+    Each step of `publish` is one state event; what is withheld is a finding."""
+
+    want: Desired
+    cache: Plan
+    publish: Plan
+    complete: bool = True
+    observed_at: int = 0
+    """Ms since the epoch."""
+    unread: tuple[str, ...] = ()
+    """Every room that was looked at in vain, to be remembered until it shows itself."""
+
+    @property
+    def in_sync(self) -> bool:
+        return not (self.cache or self.publish)
+
+
+def decide(
+    facts: Facts,
+    rows: Mapping[str, Row],
+    me: str,
+    settings: ReconcileSettings | None = None,
+    *,
+    allow_detach: int | None = None,
+    withheld: Withheld | None = None,
+    types: EventTypes | None = None,
+    observed_at: int = 0,
+) -> Pass:
+    """Decide what a pass would do. `allow_detach` raises the guard's limit."""
+    want = render(facts, rows, me, types=types)
+    guard = detach_guard(
+        rows, want.rooms, settings or ReconcileSettings(), allow_detach
+    )
+    have = topology(rows)
+    cache = plan(diff(have, want.rooms), guard)
+    if cache.blocked:
+        # Nothing may follow from a room that the guard holds.
+        hold = frozenset(change.key.name for change in cache.blocked)
+        want = render(facts, rows, me, hold=hold, types=types)
+        cache = Plan(tuple(diff(have, want.rooms)), cache.blocked)
+    due, findings = _publish(want, withheld or {})
+    return Pass(
+        want._replace(findings=(*want.findings, *findings)),
+        cache,
+        Plan(tuple(due)),
+        facts.complete,
+        observed_at,
+        tuple(r for r, fact in facts.rooms.items() if isinstance(fact, Unknown)),
+    )
+
+
+# --- the guard (section 5) ---------------------------------------------------
+
+
+def detach_guard(
+    rows: Mapping[str, Row],
+    want: Topology,
+    settings: ReconcileSettings,
+    allow_detach: int | None = None,
+) -> Guard:
+    """Block giving up more than max(3, 20 %) of the rows in use, rounded down.
+
+    Not counted: a room whose successor is in use, and an owner's own leaving."""
+    in_use = sum(row.status in IN_USE for row in rows.values())
+    limit = max(
+        settings.max_detach,
+        int(in_use * settings.max_detach_percent / 100),
+        allow_detach or 0,
+    )
+    holders = {
+        _place(resource)
+        for resource in want.values()
+        if resource.fields.get("status") in IN_USE
+    }
+
+    def counts(change: Change) -> bool:
+        if change.old is None or change.new is None:
+            return False
+        if change.old.fields.get("status") not in IN_USE:
+            return False
+        if change.new.fields.get("status") not in {DETACHED, UNKNOWN}:
+            return False
+        if change.new.fields.get("reason") == "upgraded":
+            return _place(change.new) not in holders
+        return not _left_by_owner(change.new)
+
+    return Guard(counts, limit)
+
+
+def _place(resource: Resource) -> tuple[object, ...]:
+    """What a room and its successor have in common."""
+    fields = resource.fields
+    return tuple(fields.get(n) for n in ("room_type", "matrix_user_id", "chat_id"))
+
+
+def _left_by_owner(resource: Resource) -> bool:
+    cause = resource.causes.get("status")
+    return (
+        resource.fields.get("reason") == "owner_left"
+        and cause is not None
+        and cause.sender == resource.fields.get("matrix_user_id")
+    )
+
+
+# --- publishing --------------------------------------------------------------
+
+
+def withheld(
+    publications: Iterable[Publication], now: int
+) -> dict[tuple[str, str], str]:
+    """What is not to be published now: refused within a day, or undone too often."""
+    found: dict[tuple[str, str], str] = {}
+    written: Counter[tuple[str, str]] = Counter()
+    for one in publications:
+        if one.at <= now - DAY:
+            continue
+        place = (one.room_id, one.field)
+        if one.result == REFUSED:
+            found[place] = one.detail
+        else:
+            written[place] += 1
+            found.pop(place, None)
+    for place, times in written.items():
+        if times >= REPAIRS:
+            found[place] = f"it was written {times} times within a day and undone"
+    return found
+
+
+def _publish(want: Desired, held: Withheld) -> tuple[list[Change], list[Finding]]:
+    due: list[Change] = []
+    findings: list[Finding] = []
+    for change in _one_by_one(diff(want.own_have, want.own_want)):
+        (field,) = change.fields
+        why = held.get((change.key.name, field))
+        if why is None:
+            due.append(change)
+            continue
+        code = "uninvitable" if field.startswith(f"{MEMBER}|") else "unpublishable"
+        findings.append(Finding(code, change.key.name, f"{field}: {why}"))
+    return due, findings
+
+
+def _one_by_one(changes: Iterable[Change]) -> Iterator[Change]:
+    """One change for each state event: they succeed and fail one by one."""
+    for change in changes:
+        for field, (old, new) in change.fields.items():
+            yield Change(
+                Key(*change.key),
+                Action.PUBLISH,
+                Resource({} if old is None else {field: old}),
+                Resource({field: new}),
+            )
+
+
+# --- what stays unseen -------------------------------------------------------
+
+
+def aged(facts: Facts, unread: Mapping[str, int], at: int, limit: float) -> Facts:
+    """Mark as overdue what was unread or unknown for `limit` seconds or more at `at`."""
+
+    def age(room_id: str, fact: Fact) -> Fact:
+        if not isinstance(fact, Unknown):
+            return fact
+        since = unread.get(room_id, at)
+        return fact._replace(overdue=at - since >= limit * 1000)
+
+    return facts._replace(
+        rooms={room_id: age(room_id, fact) for room_id, fact in facts.rooms.items()}
+    )

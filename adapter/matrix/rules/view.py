@@ -1,0 +1,57 @@
+"""All that one render looks at, settled, for drawing rows and telling findings. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from adapter.matrix.rules.cases import Case
+from adapter.matrix.facts import Facts
+from adapter.matrix.identity import Lineage
+from adapter.matrix.rules.places import Places
+from adapter.matrix.rows import Row
+from adapter.matrix.rules.sight import Mode, Sight
+
+
+@dataclass(frozen=True)
+class View:
+    """Facts and rows, and what was settled from them; nothing in it changes."""
+
+    facts: Facts
+    rows: Mapping[str, Row]
+    me: str
+    kin: Lineage
+    seen: Sight
+    every: tuple[Case, ...]
+    given: Places
+
+    @cached_property
+    def cases(self) -> Mapping[str, Case]:
+        return {case.key: case for case in self.every}
+
+    @cached_property
+    def held_owners(self) -> frozenset[str | None]:
+        """Owners of whom a guard or a creation in flight holds a room."""
+        rows = {self.rows[r].matrix_user_id for r in self.seen.hold if r in self.rows}
+        held = {case.user_id for case in self.every if case.mode is Mode.HELD}
+        return frozenset(rows | held)
+
+    def is_blocked(self, case: Case) -> bool:
+        """Too little is seen, or too much is held, to write anything for this chain."""
+        return (
+            case.key in self.kin.doubtful
+            or case.chain.root.room_id in self.kin.orphaned
+            or self.seen.blocks(case.user_id)
+            or case.user_id in self.held_owners
+            # A room that is new may be the twin of one that was not seen.
+            or (case.row is None and not self.seen.whole)
+        )
+
+    def may_finish(self, case: Case) -> bool:
+        return not (self.is_blocked(case) or case.chain.is_newer)
+
+    def holder(self, owner: str | None) -> Case | None:
+        """The Space that holds the owner's place, if the bot is in it and may write there."""
+        case = self.cases.get(self.given.holders.get(owner or "", ""))
+        return case if case and case.takes_part and not case.chain.is_newer else None

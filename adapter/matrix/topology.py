@@ -1,0 +1,92 @@
+"""render: the topology as it should be, from facts and rows (rules 3 to 11). Pure.
+
+Total over the rows: every row that goes in comes out, changed or not. The steps are
+those of docs/how-it-decides.md: which rooms are one (`identity`), what could not be
+seen (`sight`), who owns what (`cases`), who gets which place (`places`), what each
+row is then (`drawing`), what is left to write (`finishing`), what a person should
+look at (`findings`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from adapter.matrix.rules.cases import Case, cases
+from adapter.matrix.desired import Desired
+from adapter.matrix.rules.drawing import Drawn, draw
+from adapter.matrix.facts import EventTypes, Facts, Gone, Present, Unknown
+from adapter.matrix.rules.findings import findings
+from adapter.matrix.rules.finishing import Own, grouped, own_events
+from adapter.matrix.identity import lineage
+from adapter.matrix.rules.places import places
+from adapter.matrix.rows import Row, key, resource
+from adapter.matrix.rules.sight import Mode, Sight, sight
+from adapter.matrix.rules.view import View
+from controller.model import Resource
+
+
+def render(
+    facts: Facts,
+    rows: Mapping[str, Row],
+    me: str,
+    *,
+    hold: frozenset[str] = frozenset(),
+    types: EventTypes | None = None,
+) -> Desired:
+    """Return the topology as it should be; rows named in `hold` stand as they are.
+
+    With `rows` empty this is what Matrix alone says. The order of facts and rows does
+    not matter, and rendering what was rendered changes nothing."""
+    kin = lineage(facts.rooms, me)
+    seen = sight(facts, rows, kin, hold)
+    every = tuple(cases(facts, rows, kin, seen, me))
+    given = places(every, kin.chains, _standing(facts, rows, every, seen))
+    view = View(facts, rows, me, kin, seen, every, given)
+    drawn = draw(view)
+    have, want = grouped(_own_events(view, drawn, types or EventTypes()))
+    return Desired(
+        rooms={key(room): resource(*drawn[room]) for room in sorted(drawn)},
+        users={o: room for o, room in sorted(given.holders.items()) if room in drawn},
+        own_have={key(room): Resource(have[room]) for room in sorted(have)},
+        own_want={key(room): Resource(want[room]) for room in sorted(want)},
+        findings=findings(view, {room: one.row for room, one in drawn.items()}),
+        unknown={
+            room: fact.why
+            for room, fact in sorted(facts.rooms.items())
+            if isinstance(fact, Unknown) and (room in rows or room in facts.joined)
+        },
+    )
+
+
+def _standing(
+    facts: Facts, rows: Mapping[str, Row], every: tuple[Case, ...], seen: Sight
+) -> dict[str, Row]:
+    """The rows about which nothing is decided, by the room that keeps their places."""
+    standing: dict[str, Row] = {}
+    decided: set[str] = set()
+    for case in every:
+        decided.update(case.chain.ids())
+        if case.mode is Mode.HELD:
+            standing |= {room: rows[room] for room in case.chain.ids() if room in rows}
+        elif case.row and case.mode is not Mode.OPEN:
+            standing[case.key] = case.row
+    for room_id, row in rows.items():
+        known = isinstance(facts.rooms.get(room_id), Present | Gone)
+        if room_id in seen.hold or (room_id not in decided and not known):
+            standing[room_id] = row
+    return standing
+
+
+def _own_events(
+    view: View, drawn: Mapping[str, Drawn], types: EventTypes
+) -> Iterator[Own]:
+    for case in view.every:
+        if case.key in drawn and not view.is_blocked(case):
+            yield from own_events(
+                case,
+                drawn[case.key].row,
+                view.given.links.get(case.key),
+                view.holder(case.user_id),
+                view.me,
+                types,
+            )
