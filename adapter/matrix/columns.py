@@ -1,0 +1,68 @@
+"""What a row may hold, and the row that a step of a plan leaves: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from adapter.matrix.rows import ACTIVE, CHAT, FIELDS, PENDING, SPACE, UNKNOWN, Row
+from controller.apply import Outcome, Result
+from controller.diff import is_detached
+from controller.model import DETACHED, Change
+
+COLUMNS = (*Row._fields, "updated_at")
+WRITABLE = {*FIELDS, "updated_at"}
+ALLOWED: Mapping[str, tuple[str | None, ...]] = {
+    "room_type": (SPACE, CHAT, None),
+    "status": (ACTIVE, PENDING, DETACHED, UNKNOWN),
+}
+
+
+def problem(step: Change, revisions: Mapping[str, int]) -> Outcome | None:
+    """What keeps a step from being carried out, before any index is asked."""
+    if step.key.kind != "room":
+        return Outcome(step.key, Result.FAILED, "the cache holds rooms only")
+    known = revisions.get(step.key.name)
+    if known != (step.old.revision if step.old else None):
+        detail = "its row is not what the plan saw"
+        return Outcome(step.key, Result.STALE, detail)
+    if step.new is not None and (why := bad(step.new.fields, step.key.name)):
+        return Outcome(step.key, Result.FAILED, why)
+    return None
+
+
+def wanted(step: Change) -> Row:
+    """The row that a step leaves, under its next revision."""
+    revision = step.old.revision + 1 if step.old else 1
+    if step.new is not None:
+        fields = step.new.fields
+    elif step.old is not None and not is_detached(step.old):
+        fields = {**step.old.fields, "status": DETACHED, "reason": "lost"}
+    else:
+        fields = step.old.fields if step.old else {}
+    known = {name: fields[name] for name in FIELDS if name in fields}
+    return Row(step.key.name, **known, revision=revision)
+
+
+def bad(columns: Mapping[str, Any], room_id: str) -> str | None:
+    """What is wrong with columns for a row of `room_id`, in a sentence."""
+    if unknown := sorted(columns.keys() - WRITABLE):
+        return f"a row has no column to set named {', '.join(unknown)}: leave it out"
+    for name, value in {**columns, "room_id": room_id}.items():
+        if name in ALLOWED and value not in ALLOWED[name]:
+            return f"{name} cannot be {value!r}: use one of {_list(ALLOWED[name])}"
+        wanted = int if name == "updated_at" else str
+        if value is not None and not isinstance(value, wanted):
+            return f"{name} cannot be {value!r}: use {wanted.__name__} or None"
+        if isinstance(value, str) and not _is_text(value):
+            return f"{name} holds half a character: replace it"
+    return None if room_id else "a row needs a room id: give one"
+
+
+def _list(values: tuple[str | None, ...]) -> str:
+    return ", ".join(sorted(value for value in values if value))
+
+
+def _is_text(value: str) -> bool:
+    # JSON can hold half of a surrogate pair, UTF-8 and SQLite cannot.
+    return value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value)

@@ -1,0 +1,97 @@
+"""One connection that one task at a time may use; what belongs together is one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+
+from adapter.matrix.faults import StoreError, translated
+
+
+class Connection:
+    """An open database with a thread of its own. Make one with `served`.
+
+    aiosqlite runs what it is given in order, also when nobody waits for it any more.
+    So a cancelled statement is over before the rollback that follows it."""
+
+    def __init__(self, path: Path, connection: aiosqlite.Connection) -> None:
+        self.path = path
+        self.at: int | None = None
+        """When what the current transaction changes is changed, if it said so."""
+        self._connection = connection
+        self._turn = asyncio.Lock()
+        self._owner: asyncio.Task[Any] | None = None
+        self._failed = False
+
+    @asynccontextmanager
+    async def transaction(self, at: int | None = None) -> AsyncIterator[None]:
+        """See `Store.transaction`."""
+        if self._owner is asyncio.current_task():
+            try:
+                with translated(self.path):
+                    yield
+            except BaseException:
+                self._failed = True
+                raise
+            return
+        async with self._turn:
+            self._owner, self._failed, self.at = asyncio.current_task(), False, at
+            try:
+                with translated(self.path):
+                    try:
+                        await self._connection.execute("BEGIN IMMEDIATE")
+                        yield
+                        self._refuse_half()
+                        await self._connection.commit()
+                    except BaseException:
+                        await self._connection.rollback()
+                        raise
+            finally:
+                self._owner = self.at = None
+
+    async def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """Read what is committed; inside a transaction, what it has written as well."""
+        inside = self._owner is asyncio.current_task()
+        async with nullcontext() if inside else self._turn:
+            with translated(self.path):
+                return list(await self._connection.execute_fetchall(sql, parameters))
+
+    async def execute(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        """Write, inside a transaction."""
+        await self._connection.execute(sql, parameters)
+
+    async def execute_many(self, sql: str, parameters: Sequence[Sequence[Any]]) -> int:
+        """Write, inside a transaction, and return how many rows were written."""
+        if not parameters:
+            return 0
+        return (await self._connection.executemany(sql, parameters)).rowcount
+
+    def _refuse_half(self) -> None:
+        if self._failed:
+            msg = (
+                "a part of the transaction failed, so none of it was written: try again"
+            )
+            raise StoreError(msg)
+
+
+@asynccontextmanager
+async def served(
+    path: Path, connection: sqlite3.Connection
+) -> AsyncIterator[Connection]:
+    """Give an open connection a thread of its own, and end both."""
+    threaded = aiosqlite.Connection(lambda: connection, iter_chunk_size=64)
+    try:
+        await threaded
+    except BaseException:
+        connection.close()
+        raise
+    try:
+        yield Connection(path, threaded)
+    finally:
+        await threaded.close()

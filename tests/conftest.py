@@ -1,0 +1,69 @@
+"""What every test may ask for: a real homeserver, and fresh accounts on it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import pytest
+import pytest_asyncio
+from hypothesis import HealthCheck, settings
+
+from adapter.cli.account import Account, http_session
+from adapter.cli.homeserver import Homeserver
+from adapter.cli.homeserver import homeserver as run_homeserver
+
+# Two busy workers make time a poor witness: neither a deadline nor slow data may fail.
+settings.register_profile(
+    "default", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("ci", settings.get_profile("default"), print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+_numbers = itertools.count(1)
+
+
+class Accounts(Protocol):
+    """Makes accounts: `await accounts("alice")` is someone new each time."""
+
+    async def __call__(self, localpart: str = "person", /) -> Account: ...
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a homeserver, so that `-m "not e2e"` leaves it out."""
+    for item in items:
+        if "homeserver" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def homeserver() -> AsyncIterator[Homeserver]:
+    """One Synapse without rate limits for each worker, started at the first use."""
+    async with run_homeserver() as running:
+        yield running
+
+
+@pytest.fixture
+async def accounts(homeserver: Homeserver) -> AsyncIterator[Accounts]:
+    """A maker of accounts that no other test has; their rooms are their own, too."""
+    async with http_session() as session:
+
+        async def new_account(localpart: str = "person", /) -> Account:
+            login = await homeserver.register(f"{localpart}-{next(_numbers)}")
+            return Account(homeserver.url, login, session)
+
+        yield new_account
+
+
+@pytest.fixture
+async def bot(accounts: Accounts) -> Account:
+    """The bot's account, fresh: it is in no room."""
+    return await accounts("bot")
+
+
+@pytest.fixture
+async def person(accounts: Accounts) -> Account:
+    """Somebody who is not the bot, fresh as well."""
+    return await accounts("person")
