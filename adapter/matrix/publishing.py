@@ -1,0 +1,196 @@
+"""The Matrix target: the bot's own state events, one by one, within the server's limits.
+
+The lowest class of write there is. What it can do is all that `_write` names: put the
+binding or a child event, and invite. A leave, kick, power change or delete cannot be
+said here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from adapter.matrix.errors import (
+    Forbidden,
+    RateLimited,
+    TokenRefused,
+    Unreachable,
+    WireError,
+)
+from adapter.matrix.facts import CHILD, MEMBER, EventTypes
+from adapter.matrix.rows import (
+    ACTIVE,
+    PENDING,
+    PUBLISHED,
+    REFUSED,
+    Publication,
+    Row,
+)
+from adapter.matrix.rules.finishing import record
+from adapter.matrix.rules.places import derived
+from adapter.matrix.wire import Wire
+from controller.apply import Outcome, Result
+from controller.model import Change
+
+PAUSE = 60.0
+"""Seconds without publishing after the server's first 429."""
+TOO_LARGE = 413
+
+
+class Memory(Protocol):
+    """What a cache does for publishing."""
+
+    async def row(self, room_id: str) -> Row | None: ...
+
+    async def note_publication(self, publication: Publication) -> None: ...
+
+
+class Pace:
+    """Unpaced until the server's first 429, then `rate` steps a second.
+
+    `patience` is how many seconds may be waited in all, `None` for any."""
+
+    def __init__(
+        self,
+        rate: float,
+        patience: float | None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._between = 1 / rate
+        self._patience = patience
+        self._sleep = sleep
+        self._limited = False
+        self._next = 0.0
+
+    def slow_down(self, retry_after: float) -> None:
+        self._limited = True
+        self._next = max(PAUSE, retry_after)
+
+    async def turn(self) -> bool:
+        """Wait for the next step's turn; false if that would take too much patience."""
+        if self._patience is not None:
+            if self._next > self._patience:
+                return False
+            self._patience -= self._next
+        await self._sleep(self._next)
+        self._next = self._between if self._limited else 0.0
+        return True
+
+
+class Publisher:
+    """Carries out publish steps, each of which is one state event."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        memory: Memory,
+        pace: Pace,
+        types: EventTypes,
+        now: Callable[[], int],
+    ) -> None:
+        self._wire = wire
+        self._memory = memory
+        self._pace = pace
+        self._types = types
+        self._now = now
+
+    async def carry_out(self, steps: Sequence[Change]) -> list[Outcome]:
+        """Publish in the order of need; outcomes are in the order of `steps`.
+
+        What the server's limits, or a server that is gone, leave undone is waiting."""
+        outcomes = [
+            Outcome(s.key, Result.WAITING, "left to a later pass") for s in steps
+        ]
+        for number in sorted(range(len(steps)), key=lambda n: urgency(steps[n])):
+            step = steps[number]
+            try:
+                outcome = await self._in_turn(step)
+            except (TokenRefused, Unreachable) as error:
+                outcomes[number] = Outcome(step.key, Result.FAILED, str(error))
+                break
+            if outcome is None:
+                break
+            outcomes[number] = outcome
+        return outcomes
+
+    async def _in_turn(self, step: Change) -> Outcome | None:
+        """Carry out one step, again after a 429; `None` when patience is at its end."""
+        while await self._pace.turn():
+            try:
+                return await self._publish(step)
+            except RateLimited as error:
+                self._pace.slow_down(error.retry_after)
+        return None
+
+    async def _publish(self, step: Change) -> Outcome:
+        room_id, field, content = event(step)
+        if not await self._is_wanted(step):
+            return Outcome(step.key, Result.STALE, "its row says something else by now")
+        try:
+            await self._write(room_id, field, content)
+        except (RateLimited, TokenRefused, Unreachable):
+            raise
+        except WireError as error:
+            if is_refusal(field, error):
+                await self._note(room_id, field, REFUSED, str(error))
+            return Outcome(step.key, Result.FAILED, str(error))
+        await self._note(room_id, field, PUBLISHED)
+        return Outcome(step.key, Result.PUBLISHED)
+
+    async def _write(
+        self, room_id: str, field: str, content: Mapping[str, Any]
+    ) -> None:
+        kind, key = field.split("|", 1)
+        if kind == MEMBER:
+            await self._wire.invite(room_id, key)
+        elif kind in {CHILD, self._types.binding}:
+            await self._wire.put_state(room_id, kind, key, content)
+        else:
+            msg = f"{kind} is no event that publishing may write"
+            raise ValueError(msg)
+
+    async def _is_wanted(self, step: Change) -> bool:
+        """A step sends what the row says when it is sent, or nothing."""
+        room_id, field, content = event(step)
+        kind, key = field.split("|", 1)
+        row = await self._memory.row(key if kind == CHILD else room_id)
+        if row is None:
+            return False
+        if kind == CHILD:
+            return row.space_id == room_id and row.status in {ACTIVE, PENDING}
+        if kind == MEMBER:
+            return row.matrix_user_id == key and row.status in {ACTIVE, PENDING}
+        said = record(row)
+        return all(said.get(name) == value for name, value in content.items())
+
+    async def _note(
+        self, room_id: str, field: str, result: str, detail: str = ""
+    ) -> None:
+        await self._memory.note_publication(
+            Publication(room_id, field, self._now(), result, detail)
+        )
+
+
+def event(step: Change) -> tuple[str, str, Mapping[str, Any]]:
+    """Room, field (`<type>|<state key>`) and content of a publish step."""
+    ((field, (_, content)),) = step.fields.items()
+    return step.key.name, field, content
+
+
+def urgency(step: Change) -> tuple[int, str, str]:
+    """Ids that cannot be derived go first, then records, links and invites."""
+    room_id, field, content = event(step)
+    platform = content.get("platform_chat_id")
+    if platform is not None and platform != derived(room_id):
+        return (0, room_id, field)
+    if field.startswith(f"{MEMBER}|"):
+        return (3, room_id, field)
+    return (2 if field.startswith(f"{CHILD}|") else 1, room_id, field)
+
+
+def is_refusal(field: str, error: WireError) -> bool:
+    """Trying again soon would not help: 403, 413; of an invite, any answer but a 429."""
+    if field.startswith(f"{MEMBER}|"):
+        return True
+    return isinstance(error, Forbidden) or error.status == TOO_LARGE

@@ -1,0 +1,285 @@
+"""Where the parts meet: look at Matrix, decide, write the cache, then publish.
+
+For any program with a logged-in matrix-nio client and a path:
+
+    async with ...:                                     # your client, logged in
+        await reconcile_startup(client, "bot.db")       # before the first live event
+        ...
+        await reconcile_once(client, "bot.db")          # then now and again
+
+Both keep the file's lock while they run. See docs/library.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from adapter.matrix.decision import DAY, Pass, aged, decide, withheld
+from adapter.matrix.document import document, finding
+from adapter.matrix.errors import WireError
+from adapter.matrix.facts import EventTypes
+from adapter.matrix.observation import observe
+from adapter.matrix.publishing import Pace, Publisher
+from adapter.matrix.settings import ReconcileSettings
+from adapter.matrix.store import Store
+from adapter.matrix.topology import render
+from adapter.matrix.wire import Wire
+from controller.apply import Report, Result, apply
+from controller.conditions import Condition
+from controller.plan import Plan
+
+if TYPE_CHECKING:
+    from nio import AsyncClient
+
+log = logging.getLogger(__name__)
+
+Database = Store | str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PassReport:
+    """What one pass decided, and what became of its steps."""
+
+    decided: Pass
+    cache: Report
+    publish: Report = field(default_factory=lambda: Report(Plan()))
+
+    @property
+    def result(self) -> str:
+        """`blocked`, `failed`, `waiting`, `converged` or `in sync`: the first that holds."""
+        counts = self.cache.counts + self.publish.counts
+        if self.decided.cache.blocked:
+            return "blocked"
+        if counts[Result.FAILED]:
+            return "failed"
+        if counts[Result.WAITING] or counts[Result.STALE]:
+            return "waiting"
+        return "converged" if counts else "in sync"
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciler:
+    """Passes of one account over one open cache. One pass at a time, please."""
+
+    wire: Wire
+    store: Store
+    me: str
+    settings: ReconcileSettings
+    types: EventTypes
+
+    async def look(self, allow_detach: int | None = None) -> Pass:
+        """Decide what a pass would do, and write nothing. Raises `WireError`.
+
+        Rows are read before Matrix is: what changes meanwhile is as Matrix has it."""
+        rows, unread = await self.store.rows(), await self.store.unread()
+        seen = await observe(self.wire, self.me, rows=rows, types=self.types)
+        now = _now()
+        facts = aged(seen, unread, now, self.settings.full_interval)
+        return decide(
+            facts,
+            rows,
+            self.me,
+            self.settings,
+            allow_detach=allow_detach,
+            withheld=withheld(await self.store.publications(now - DAY), now),
+            types=self.types,
+            observed_at=now,
+        )
+
+    async def converge(self, allow_detach: int | None = None) -> tuple[Pass, Report]:
+        """Look, and bring the cache in line, in one transaction.
+
+        When Matrix cannot be seen, that is recorded, no row changes, and it raises."""
+        try:
+            decided = await self.look(allow_detach)
+        except WireError as error:
+            await self._record_failure(error)
+            raise
+        async with self.store.transaction(decided.observed_at):
+            report = await apply(decided.cache, self.store)
+            await self.store.remember_unread(decided.unread, decided.observed_at)
+            await self._record(decided, report)
+        log.info("pass", extra={"cache": dict(report.counts), **_sizes(decided)})
+        return decided, report
+
+    async def publish(self, decided: Pass, *, patience: float | None) -> Report:
+        """Publish what is due, waiting for the server's limits as long as `patience`."""
+        pace = Pace(self.settings.publish_rate, patience)
+        target = Publisher(self.wire, self.store, pace, self.types, _now)
+        report = await apply(decided.publish, target)
+        await self.store.set_conditions([published(report, _now())])
+        return report
+
+    async def _record(self, decided: Pass, cache: Report) -> None:
+        at = decided.observed_at
+        await self.store.record_pass(at, PassReport(decided, cache).result, _told(decided))
+        await self.store.set_conditions([observed(at), converged(cache, at)])
+
+    async def _record_failure(self, error: WireError) -> None:
+        at = _now()
+        async with self.store.transaction(at):
+            await self.store.record_pass(at, "failed", {"error": str(error)})
+            await self.store.set_conditions([observed(at, error)])
+
+
+async def look(
+    client: AsyncClient,
+    store: Store,
+    *,
+    settings: ReconcileSettings | None = None,
+    types: EventTypes | None = None,
+) -> Pass:
+    """Decide what a pass would do, and write nothing. Raises `WireError`."""
+    return await _reconciler(Wire(client), store, client, settings, types).look()
+
+
+async def reconcile_startup(
+    client: AsyncClient,
+    database: Database,
+    *,
+    settings: ReconcileSettings | None = None,
+    types: EventTypes | None = None,
+    allow_detach: int | None = None,
+) -> PassReport:
+    """Bring the cache in line with Matrix, before anything uses it.
+
+    A missing or corrupt file is made anew and filled. On any error the rows are as
+    they were, and it raises: `WireError` for Matrix, `StoreError` for the file.
+    Nothing is written to Matrix: what is due there is `decided.publish`, left to
+    `reconcile_once`."""
+    async with _opened(client, database) as (wire, store):
+        reconciler = _reconciler(wire, store, client, settings, types)
+        return PassReport(*await reconciler.converge(allow_detach))
+
+
+async def reconcile_once(
+    client: AsyncClient,
+    database: Database,
+    *,
+    settings: ReconcileSettings | None = None,
+    types: EventTypes | None = None,
+    allow_detach: int | None = None,
+) -> PassReport:
+    """One pass: as `reconcile_startup`, and then the publishing that is due.
+
+    It publishes until done, or until the server's limits would make it wait longer
+    than `settings.publish_patience` in all; the rest is waiting, and stays drift."""
+    async with _opened(client, database) as (wire, store):
+        reconciler = _reconciler(wire, store, client, settings, types)
+        decided, cache = await reconciler.converge(allow_detach)
+        patience = reconciler.settings.publish_patience
+        done = await reconciler.publish(decided, patience=patience)
+        return PassReport(decided, cache, done)
+
+
+async def observed_document(
+    client: AsyncClient,
+    *,
+    types: EventTypes | None = None,
+    partial: bool = False,
+) -> dict[str, Any]:
+    """The state document of what Matrix alone shows: rendered without rows."""
+    me = client.user_id
+    facts = await observe(Wire(client), me, types=types, partial=partial)
+    return document(
+        render(facts, {}, me, types=types),
+        account=me,
+        homeserver=client.homeserver,
+        complete=facts.complete,
+        observed_at=_now(),
+    )
+
+
+def _reconciler(
+    wire: Wire,
+    store: Store,
+    client: AsyncClient,
+    settings: ReconcileSettings | None,
+    types: EventTypes | None,
+) -> Reconciler:
+    return Reconciler(
+        wire,
+        store,
+        client.user_id,
+        settings or ReconcileSettings(),
+        types or EventTypes(),
+    )
+
+
+@asynccontextmanager
+async def _opened(
+    client: AsyncClient, database: Database
+) -> AsyncIterator[tuple[Wire, Store]]:
+    wire = Wire(client)
+    if isinstance(database, Store):
+        yield wire, database
+        return
+    # A refused token must not leave a database behind that nobody asked for.
+    await wire.whoami()
+    async with Store.open(
+        database, user_id=client.user_id, homeserver=client.homeserver
+    ) as store:
+        yield wire, store
+
+
+# --- conditions --------------------------------------------------------------
+
+
+def observed(at: int, error: WireError | None = None) -> Condition:
+    if error is None:
+        return Condition("Observed", "True", "Complete", "all rooms were looked at", at)
+    return Condition("Observed", "False", type(error).__name__, str(error), at)
+
+
+def converged(report: Report, at: int) -> Condition:
+    """Whether the cache says what Matrix says."""
+    if report.plan.blocked:
+        message = (
+            f"{len(report.plan.blocked)} changes would give up more rooms at once than "
+            "the guard lets through; look at `spacekeeper plan`, then use --allow-detach"
+        )
+        return Condition("Converged", "False", "Blocked", message, at)
+    if report.failed:
+        return Condition("Converged", "False", "Failed", report.failed[0].detail, at)
+    return Condition("Converged", "True", "InSync", "the cache says what Matrix says", at)
+
+
+def published(report: Report, at: int) -> Condition:
+    """Whether Matrix says of the bot's rooms all that it should."""
+    if report.failed:
+        return Condition("Published", "False", "Failed", report.failed[0].detail, at)
+    waiting = report.counts[Result.WAITING] + report.counts[Result.STALE]
+    if waiting:
+        message = f"{waiting} state events are left to later passes"
+        return Condition("Published", "False", "Waiting", message, at)
+    return Condition("Published", "True", "Done", "nothing is due", at)
+
+
+def _told(decided: Pass) -> dict[str, Any]:
+    """What `status` shows of a pass."""
+    return {
+        "complete": decided.complete,
+        "findings": [finding(found) for found in decided.want.findings],
+        "unknown": dict(decided.want.unknown),
+        **_sizes(decided),
+    }
+
+
+def _sizes(decided: Pass) -> dict[str, int]:
+    return {
+        "rooms": len(decided.want.rooms),
+        "changes": len(decided.cache.steps),
+        "blocked": len(decided.cache.blocked),
+        "to_publish": len(decided.publish.steps),
+    }
+
+
+def _now() -> int:
+    """Ms since the epoch."""
+    return time.time_ns() // 1_000_000
