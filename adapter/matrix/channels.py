@@ -1,0 +1,212 @@
+"""How a snapshot of all rooms is had: sliding sync, filtered /sync, or none at all.
+
+A channel answers with the events of every room that it shows; what they mean is for
+`facts`, and what it does not show is for `observation`, which reads it room by room.
+The functions that read an answer are pure, and raise `Unexpected` on one that cannot
+be read as a whole; a room that cannot be read is there, without events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from enum import StrEnum
+from typing import Any, Final, NamedTuple, Protocol
+
+from adapter.matrix.errors import Unexpected
+from adapter.matrix.facts import CHILD, MEMBER, EventTypes
+from adapter.matrix.wire import Wire
+
+Events = list[dict[str, Any]]
+
+WINDOW: Final = 100
+"""Rooms in one answer of sliding sync: small enough for a server to answer soon."""
+
+
+class Channel(StrEnum):
+    """Where a snapshot comes from."""
+
+    AUTO = "auto"
+    """The first of the others that works."""
+    SLIDING_SYNC = "sliding-sync"
+    SYNC = "sync"
+    STATE = "state"
+    """No snapshot: every joined room is read by itself."""
+
+
+class Seen(NamedTuple):
+    """What a snapshot showed."""
+
+    rooms: Mapping[str, Events]
+    """State events by room, the newer of two later in the list."""
+    invited: frozenset[str] = frozenset()
+    """Rooms that the account is invited to. Nobody vouches for what an invite shows."""
+
+
+class Snapshot(Protocol):
+    """One channel."""
+
+    async def __call__(self, wire: Wire, types: EventTypes) -> Seen:
+        """Everything the server shows now; raise `WireError` if it is not whole."""
+        ...
+
+
+class Window(NamedTuple):
+    """One answer of sliding sync, and of how many rooms it is a part."""
+
+    total: int
+    seen: Seen
+
+
+async def sliding_sync(wire: Wire, types: EventTypes) -> Seen:
+    """A snapshot by simplified sliding sync (MSC4186), window by window.
+
+    Each window is asked for afresh, without a position: Synapse copies what it knows of
+    a connection at every step, so that the steps would cost more and more. Rooms move
+    between the windows meanwhile; what was missed shows in `count`, and is had by
+    asking once for all. It does not list rooms that the account left by itself."""
+    rooms: dict[str, Events] = {}
+    invited: set[str] = set()
+
+    async def add(first: int, end: int) -> int:
+        answer = await wire.sliding_sync(window_request(types, first, end))
+        total, seen = read_window(answer, types)
+        for room_id, events in seen.rooms.items():
+            # A room may come twice, and the later is the newer.
+            rooms[room_id] = rooms.get(room_id, []) + events
+        invited.difference_update(seen.rooms)
+        invited.update(seen.invited)
+        return total
+
+    first, count = 0, 1
+    while first < count:
+        count = await add(first, first + WINDOW)
+        first += WINDOW
+    if len(rooms.keys() | invited) < count:
+        count = await add(0, count + WINDOW)
+    got = len(rooms.keys() | invited)
+    if got < count:
+        what = f"sliding sync showed {got} of {count} rooms"
+        raise Unexpected(what, brief="incomplete")
+    return Seen(without(rooms, invited), frozenset(invited))
+
+
+async def filtered_sync(wire: Wire, types: EventTypes) -> Seen:
+    """A snapshot by one /sync without `since`, with a filter."""
+    return read_sync(await wire.sync_snapshot(sync_filter(types)), types)
+
+
+async def no_snapshot(wire: Wire, types: EventTypes) -> Seen:
+    """Nothing: what is not in a snapshot is read room by room."""
+    return Seen({})
+
+
+CHANNELS: Final[Mapping[Channel, Snapshot]] = {
+    Channel.SLIDING_SYNC: sliding_sync,
+    Channel.SYNC: filtered_sync,
+    Channel.STATE: no_snapshot,
+}
+"""In the order in which AUTO tries them."""
+
+
+def sync_filter(types: EventTypes) -> dict[str, Any]:
+    """A filter for state that decides, and no message.
+
+    The same types in `state` and `timeline`, because servers have mixed them up
+    (dendrite#1886). No `rooms`: with it Synapse withholds m.room.create of version 12
+    rooms. A limit of 0 is against the specification."""
+    wanted = list(types.state())
+    nothing: dict[str, Any] = {"types": []}
+    return {
+        "presence": nothing,
+        "account_data": nothing,
+        "room": {
+            "include_leave": True,
+            "ephemeral": nothing,
+            "account_data": nothing,
+            "state": {"types": wanted, "lazy_load_members": False},
+            "timeline": {"types": wanted, "limit": 1},
+        },
+    }
+
+
+def window_request(types: EventTypes, first: int, end: int) -> dict[str, Any]:
+    """Ask for the rooms from `first` to before `end`, with all members and children."""
+    many = (MEMBER, CHILD, types.binding)
+    wanted = [[kind, "*" if kind in many else ""] for kind in types.state()]
+    window = {
+        "ranges": [[first, end - 1]],
+        "timeline_limit": 0,
+        "required_state": wanted,
+    }
+    return {"lists": {"all": window}}
+
+
+def read_sync(body: Mapping[str, Any], types: EventTypes) -> Seen:
+    """Read an answer of /sync. An account without rooms has no key `rooms` in it.
+
+    State events of the timeline are newer than those of `state`. What a server sends
+    against the filter is dropped here."""
+    sections = _mapping(body.get("rooms", {}), "rooms")
+    rooms: dict[str, Events] = {}
+    for name in ("leave", "join"):
+        for room_id, room in _mapping(sections.get(name, {}), name).items():
+            rooms[room_id] = [
+                *_state(_inner(room, "state"), types),
+                *_state(_inner(room, "timeline"), types),
+            ]
+    invited = frozenset(_mapping(sections.get("invite", {}), "invite"))
+    return Seen(without(rooms, invited), invited)
+
+
+def read_window(body: Mapping[str, Any], types: EventTypes) -> Window:
+    """Read an answer of sliding sync that has one list, `all`."""
+    lists = _mapping(body.get("lists"), "lists")
+    count = _mapping(lists.get("all"), "list").get("count")
+    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        what = "sliding sync did not say how many rooms there are"
+        raise Unexpected(what, brief="misshapen")
+    rooms: dict[str, Events] = {}
+    invited: set[str] = set()
+    for room_id, room in _mapping(body.get("rooms", {}), "rooms").items():
+        given = room if isinstance(room, dict) else {}
+        # The same by two names: MSC4186 renamed it.
+        if "invite_state" in given or "stripped_state" in given:
+            invited.add(room_id)
+        else:
+            rooms[room_id] = _state(given.get("required_state"), types)
+    return Window(count, Seen(rooms, frozenset(invited)))
+
+
+def without(
+    rooms: Mapping[str, Events], invited: Collection[str]
+) -> Mapping[str, Events]:
+    """Leave out the invitations: a room that is left and invited to again is both."""
+    return {room_id: rooms[room_id] for room_id in rooms if room_id not in invited}
+
+
+def _state(events: Any, types: EventTypes) -> Events:
+    """Only state events of the types that decide: no message is kept for a moment."""
+    if not isinstance(events, list):
+        return []
+    wanted = frozenset(types.state())
+    return [
+        event
+        for event in events
+        if isinstance(event, dict)
+        and isinstance(event.get("state_key"), str)
+        and isinstance(event.get("type"), str)
+        and event["type"] in wanted
+    ]
+
+
+def _inner(room: Any, section: str) -> Any:
+    """The `events` of a section of a room in /sync."""
+    found = room.get(section) if isinstance(room, dict) else None
+    return found.get("events") if isinstance(found, dict) else None
+
+
+def _mapping(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        what = f"the snapshot's {name} cannot be read"
+        raise Unexpected(what, brief="misshapen")
+    return value

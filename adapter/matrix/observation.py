@@ -1,0 +1,284 @@
+"""Homeserver -> facts: the one way in which the product sees the world.
+
+A snapshot shows most rooms at once; what it does not show, or shows otherwise than
+/joined_rooms does, is read room by room. Absence is never inferred from silence: see
+`facts.Unknown`. The live client's sync and room model play no part in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Iterable
+from typing import Final
+
+from adapter.matrix.channels import CHANNELS, Channel, Seen
+from adapter.matrix.errors import (
+    Forbidden,
+    NotFound,
+    ObservationFailed,
+    RateLimited,
+    TokenRefused,
+    Unreachable,
+    WireError,
+    WrongToken,
+)
+from adapter.matrix.facts import (
+    MEMBER,
+    EventTypes,
+    Fact,
+    Facts,
+    Gone,
+    Present,
+    Unknown,
+    fact,
+    shown,
+)
+from adapter.matrix.wire import Wire
+
+log = logging.getLogger(__name__)
+
+AT_ONCE: Final = 8
+"""Rooms read at the same time: more made no server faster."""
+ROUNDS: Final = 50
+"""How many upgrades in a row are followed to rooms that nothing else shows."""
+PATIENCE: Final = 24
+"""How many rooms may get no answer before the server counts as dead."""
+
+_SLICE: Final = 200  # rooms that are parsed in one go
+_INVITED: Final = Unknown("the bot's membership is invite", absent=True)
+
+
+async def observe(  # noqa: PLR0913 - three of them are for few callers
+    wire: Wire,
+    me: str,
+    *,
+    rows: Collection[str] = (),
+    types: EventTypes | None = None,
+    channel: Channel = Channel.AUTO,
+    partial: bool = False,
+) -> Facts:
+    """See all rooms of the account `me`, and those that `rows` names.
+
+    Either everything is covered, that is read, or tried and `Unknown`, or it raises:
+    `WrongToken`, `ObservationFailed`, or what the homeserver did as a `WireError`
+    (after `RateLimited`, wait as told). With `partial`, a snapshot that fails is made
+    up for room by room and the facts are not `complete`: nobody is then `absent`."""
+    types = types or EventTypes()
+    sent, got = wire.requests, wire.received
+    await _check_account(wire, me)
+    before = await wire.joined_rooms()
+    complete, seen, after = True, Seen({}), before
+    try:
+        seen = await _snapshot(wire, types, channel, before)
+        after = await wire.joined_rooms()
+    except (TokenRefused, RateLimited):
+        raise
+    except WireError as error:
+        if not partial:
+            raise
+        log.warning("going on with a part", extra={"error": str(error)})
+        complete = False
+    reader = _Reader(wire, me, types, before | after, seen, complete)
+    facts = await _read_snapshot(seen, me, types)
+    await _complete(
+        facts, reader, doubtful(facts, before | after, after, rows, me), after
+    )
+    log.info(
+        "observed",
+        extra={
+            "rooms": len(facts),
+            "unknown": sum(isinstance(found, Unknown) for found in facts.values()),
+            "requests": wire.requests - sent,
+            "bytes": wire.received - got,
+            "complete": complete,
+        },
+    )
+    return Facts(facts, before | after, complete)
+
+
+def doubtful(
+    facts: dict[str, Fact],
+    joined: frozenset[str],
+    after: frozenset[str],
+    rows: Collection[str],
+    me: str,
+) -> set[str]:
+    """The rooms that a snapshot does not settle, and that have to be read one by one.
+
+    `after` is what /joined_rooms said when the snapshot was there, `joined` what it
+    said then or before. A room that the bot was thrown out of is read once more,
+    because it may show more now, and may have taken the bot back."""
+    rooms = {room for room in joined if not isinstance(facts.get(room), Present)}
+    rooms.update(room for room in rows if room not in facts)
+    rooms.update(
+        room_id
+        for room_id, found in facts.items()
+        if _doubts(found, me, in_it=room_id in after)
+    )
+    return rooms
+
+
+def _doubts(found: Fact, me: str, *, in_it: bool) -> bool:
+    if isinstance(found, Present):
+        return not in_it
+    if isinstance(found, Gone):
+        room = found.room
+        return room is None or room.create.cause.sender == me
+    return True
+
+
+def leads(found: Iterable[Fact], me: str) -> set[str]:
+    """The rooms before and after the bot's own rooms among `found`, by upgrade."""
+    rooms: set[str] = set()
+    for room in map(shown, found):
+        if room is None or room.create.cause.sender != me:
+            continue
+        if room.create.predecessor:
+            rooms.add(room.create.predecessor)
+        if room.tombstone:
+            rooms.add(room.tombstone.replacement)
+    return rooms
+
+
+async def _check_account(wire: Wire, me: str) -> None:
+    user_id = (await wire.whoami()).user_id
+    if user_id != me:
+        what = f"the access token belongs to {user_id}, not to {me}"
+        raise WrongToken(what)
+
+
+async def _snapshot(
+    wire: Wire, types: EventTypes, channel: Channel, joined: frozenset[str]
+) -> Seen:
+    """A snapshot through `channel`, or through the first that works."""
+    if channel is not Channel.AUTO:
+        return await _through(channel, wire, types, joined)
+    for tried in (Channel.SLIDING_SYNC, Channel.SYNC):
+        try:
+            if tried is Channel.SYNC or await wire.supports_sliding_sync():
+                return await _through(tried, wire, types, joined)
+        except (TokenRefused, RateLimited, Unreachable):
+            raise  # another channel would not fare better
+        except WireError as error:
+            log.warning(
+                "snapshot failed", extra={"channel": tried.value, "error": str(error)}
+            )
+    return await _through(Channel.STATE, wire, types, joined)
+
+
+async def _through(
+    channel: Channel, wire: Wire, types: EventTypes, joined: frozenset[str]
+) -> Seen:
+    seen = await CHANNELS[channel](wire, types)
+    if channel is not Channel.STATE and joined and joined.isdisjoint(seen.rooms):
+        what = f"the snapshot shows none of the {len(joined)} rooms that the bot is in"
+        raise ObservationFailed(what, brief="incomplete")
+    return seen
+
+
+async def _read_snapshot(seen: Seen, me: str, types: EventTypes) -> dict[str, Fact]:
+    facts: dict[str, Fact] = {}
+    for number, (room_id, events) in enumerate(seen.rooms.items(), 1):
+        facts[room_id] = fact(room_id, events, me, types)
+        if number % _SLICE == 0:
+            await asyncio.sleep(0)  # messages are answered meanwhile
+    return facts
+
+
+async def _complete(
+    facts: dict[str, Fact], reader: _Reader, rooms: set[str], after: frozenset[str]
+) -> None:
+    """Read `rooms`, and the rooms that upgrades lead to, into `facts`."""
+    newly = await reader.read(rooms)
+    for room_id, found in newly.items():
+        if _counts(facts.get(room_id), found, in_it=room_id in after):
+            facts[room_id] = found
+    ahead = leads(facts.values(), reader.me) - facts.keys()
+    for _ in range(ROUNDS):
+        if not ahead:
+            return
+        newly = await reader.read(ahead)
+        facts.update(newly)
+        ahead = leads(newly.values(), reader.me) - facts.keys()
+    facts.update(dict.fromkeys(ahead, Unknown("too many upgrades in a row")))
+
+
+def _counts(old: Fact | None, new: Fact, *, in_it: bool) -> bool:
+    """Whether a second look replaces the first: yes, but a failed one proves nothing.
+
+    It leaves the evidence of the bot's end in place, unless /joined_rooms denies it."""
+    return in_it or not (isinstance(old, Gone) and isinstance(new, Unknown))
+
+
+class _Reader:
+    """Reads rooms by /rooms/{id}/state, some at once, and says why one cannot be read."""
+
+    def __init__(  # noqa: PLR0913 - a value with one method
+        self,
+        wire: Wire,
+        me: str,
+        types: EventTypes,
+        joined: frozenset[str],
+        seen: Seen,
+        complete: bool,
+    ) -> None:
+        self.me = me
+        self._joined = joined
+        self._wire = wire
+        self._types = types
+        self._seen = seen
+        self._complete = complete
+        self._unanswered = 0
+
+    async def read(self, rooms: Collection[str]) -> dict[str, Fact]:
+        """A fact for each of `rooms`. Raises what is not about one room only."""
+        found: dict[str, Fact] = {}
+        waiting = iter(sorted(rooms))
+
+        async def worker() -> None:
+            for room_id in waiting:
+                found[room_id] = await self._read_one(room_id)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(AT_ONCE, len(rooms))):
+                    group.create_task(worker())
+        except* WireError as errors:
+            first = errors.exceptions[0]
+        else:
+            return found
+        raise first
+
+    async def _read_one(self, room_id: str) -> Fact:
+        if not room_id.startswith("!"):
+            return Unknown("not a room id", absent=True)
+        joined = room_id in self._joined
+        if room_id in self._seen.invited and not joined:
+            return _INVITED
+        nowhere = self._complete and not joined and room_id not in self._seen.rooms
+        try:
+            events = await self._wire.state(room_id)
+        except (TokenRefused, RateLimited):
+            raise
+        except (Forbidden, NotFound) as error:
+            return Unknown(f"state: {error.brief}", absent=nowhere)
+        except Unreachable as error:
+            self._unanswered += 1
+            if self._unanswered > PATIENCE:
+                raise
+            await self._wire.joined_rooms()  # raises if the server is dead
+            return Unknown(f"state: {error.brief}")
+        except WireError as error:
+            return Unknown(f"state: {error.brief}")
+        found = fact(room_id, events, self.me, self._types)
+        if isinstance(found, Unknown) and not found.absent:
+            # The whole state, without the bot in it: a room that anybody may read.
+            return found._replace(absent=nowhere and _without(events, self.me))
+        return found
+
+
+def _without(events: Iterable[dict[str, object]], me: str) -> bool:
+    return not any(
+        event.get("type") == MEMBER and event.get("state_key") == me for event in events
+    )
