@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ import click
 from adapter.cli.account import Account, http_session
 from adapter.cli.homeserver import homeserver
 from adapter.cli.output import of_pass, show
+from adapter.cli.session import logged_in
 from adapter.matrix.desired import Desired
 from adapter.matrix.document import document, places, to_json, to_yaml
 from adapter.matrix.reconciliation import (
@@ -67,7 +67,10 @@ async def _demo() -> int:
                 for name in ("alice", "bob", "carol")
             ]
             rooms = await _world(bot, *people)
-            async with _client(bot) as client:
+            login = bot.login
+            async with logged_in(
+                bot.url, bot.user_id, login.device_id, login.access_token
+            ) as client:
                 await _story(client, bot, rooms, folder / "demo.db", claims)
     finally:
         shutil.rmtree(folder)
@@ -238,19 +241,6 @@ def _differing(old: State, new: State) -> set[tuple[str, str]]:
 
 def _planned(steps: Iterable[Change]) -> set[tuple[str, str]]:
     return {(step.key.name, field) for step in steps for field in step.fields}
-
-
-@asynccontextmanager
-async def _client(bot: Account) -> AsyncIterator[AsyncClient]:
-    """The same account, as a program that uses matrix-nio has it."""
-    from nio import AsyncClient
-
-    client = AsyncClient(bot.url)
-    client.restore_login(bot.user_id, bot.login.device_id, bot.login.access_token)
-    try:
-        yield client
-    finally:
-        await client.close()  # type: ignore[no-untyped-call]
 
 
 def _act(number: int, what: str) -> None:

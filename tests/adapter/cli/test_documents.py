@@ -120,6 +120,16 @@ def test_diff(file: Path) -> None:
     assert result.stdout == "- room !r  no longer there\n1 to detach\n"
 
 
+def test_a_terminal_that_knows_few_letters(file: Path) -> None:
+    other = file.with_name("other.json")
+    other.write_text(to_json(made(SPACE, CHAT._replace(name="漢字"))))
+    result = run_apart(
+        "diff", str(file), str(other), environ={"PYTHONIOENCODING": "latin-1"}
+    )
+    assert result.returncode == 2
+    assert '"Chat 1" -> "\\u6f22\\u5b57"' in result.stdout
+
+
 def test_diff_of_what_is_invalid(file: Path) -> None:
     other = file.with_name("other.json")
     other.write_text('{"kind": "Topology"}')

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +18,14 @@ import yaml
 
 from adapter.cli.homeserver import Homeserver
 from adapter.config import load
-from tests.adapter.cli.runs import TOKEN, configured, is_one_sentence, run, run_apart
+from tests.adapter.cli.runs import (
+    ROOT,
+    TOKEN,
+    configured,
+    is_one_sentence,
+    run,
+    run_apart,
+)
 
 PASSWORD = "correct horse"  # noqa: S105 - it opens nothing
 USER = "@bot:hs.test"
@@ -245,6 +255,44 @@ def test_a_broken_config_is_left_alone(server: Server, tmp_path: Path) -> None:
     assert is_one_sentence(result.stderr)
     assert config.read_text() == f"access_token: {TOKEN}: ["
     assert server.asked == []
+
+
+def test_on_a_terminal_nothing_typed_is_shown(server: Server, tmp_path: Path) -> None:
+    """The question is asked once; what answers it is not echoed."""
+    ours, theirs = os.openpty()
+    config = tmp_path / "spacekeeper.yaml"
+    args = [
+        "--config",
+        str(config),
+        "login",
+        "--homeserver",
+        server.url,
+        "--user",
+        USER,
+    ]
+    process = subprocess.Popen(  # noqa: S603 - this very program
+        [sys.executable, "-m", "adapter.cli.main", *args],
+        cwd=ROOT,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while not shown.endswith(b": "):
+            shown += os.read(ours, 1)
+        os.write(ours, f"{PASSWORD}\n".encode())
+        assert process.wait(30) == 0
+        shown += os.read(ours, 10_000)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    assert shown.startswith(b"Password of @bot:hs.test: \r\nlogged in as @bot:hs.test")
+    assert PASSWORD.encode() not in shown
+    assert load(config, {}).access_token.reveal() == TOKEN
 
 
 async def test_with_a_real_homeserver(homeserver: Homeserver, tmp_path: Path) -> None:

@@ -140,6 +140,8 @@ def test_sentences() -> None:
     assert "did not answer in time" in errors.sentence(TimeoutError())
     assert errors.sentence(OSError(28, "No space left", "f")) == "f: No space left"
     assert errors.sentence(click.ClickException("x")) == "x"
+    missing = ModuleNotFoundError("No module named 'nio'", name="nio")
+    assert errors.sentence(missing).startswith("the package nio is missing")
     assert "(OSError)" in errors.sentence(OSError("odd"))
 
 

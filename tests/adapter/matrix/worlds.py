@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from adapter.matrix.desired import Desired
 from adapter.matrix.facts import EventTypes, Facts, fact
-from adapter.matrix.rows import Row
+from adapter.matrix.rows import Row, topology
 from controller.diff import diff
 from controller.model import Key, Resource, Topology
 
@@ -100,17 +100,15 @@ class World:
                 self.put(change.key.name, ME, kind, key, dict(content))
 
 
-def rows(topology: Topology) -> dict[str, Row]:
-    """The rows that a cache holds after `topology` was written to it."""
+def rows(found: Topology) -> dict[str, Row]:
+    """The rows that a cache holds after `found` was written to it."""
     return {
         key.name: Row(room_id=key.name, **dict(resource.fields))
-        for key, resource in topology.items()
+        for key, resource in found.items()
     }
 
 
 def resources(found: Mapping[str, Row]) -> dict[Key, Resource]:
-    from adapter.matrix.rows import topology
-
     return topology(found)
 
 
