@@ -104,4 +104,5 @@ class Change:
             case Action.RESTORE:
                 return "there again"
             case Action.UPDATE | Action.PUBLISH:
-                return f"{', '.join(self.fields)} differs"
+                names = [*self.fields]
+                return f"{', '.join(names)} differ{'s' if len(names) == 1 else ''}"

@@ -46,23 +46,25 @@ def plan(changes: Iterable[Change], guard: Guard | None = None) -> Plan:
     every = tuple(changes)
     if guard is None:
         return Plan(every)
-    counted = [change for change in every if guard.counts(change)]
-    if len(counted) <= guard.limit:
+    steps: list[Change] = []
+    blocked: list[Change] = []
+    for change in every:
+        (blocked if guard.counts(change) else steps).append(change)
+    if len(blocked) <= guard.limit:
         return Plan(every)
-    blocked = {change.key for change in counted}
-    return Plan(
-        tuple(change for change in every if change.key not in blocked),
-        tuple(counted),
-    )
+    return Plan(tuple(steps), tuple(blocked))
 
 
 def line(change: Change) -> str:
-    """One line for people: sign, key, and each field as `name: old -> new`."""
-    sign = SIGNS[change.action]
-    if change.action is Action.CREATE:
-        details = [f"{name}={new!r}" for name, (_, new) in change.fields.items()]
+    """One line for people: sign, key, and each field as `name: old -> new`.
+
+    Whatever has no glyph of its own is escaped, in names too."""
+    fields = change.fields.items()
+    if change.new is None:
+        details = [change.reason]
+    elif change.action is Action.CREATE:
+        details = [f"{name}={new!r}" for name, (_, new) in fields]
     else:
-        details = [
-            f"{name}: {old!r} -> {new!r}" for name, (old, new) in change.fields.items()
-        ]
-    return f"{sign} {change.key}  {', '.join(details)}"
+        details = [f"{name}: {old!r} -> {new!r}" for name, (old, new) in fields]
+    text = f"{SIGNS[change.action]} {change.key}  {', '.join(details)}"
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

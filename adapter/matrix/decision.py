@@ -59,7 +59,7 @@ class Pass:
         return not (self.cache or self.publish)
 
 
-def decide(
+def decide(  # noqa: PLR0913 - all that one pass looks at
     facts: Facts,
     rows: Mapping[str, Row],
     me: str,

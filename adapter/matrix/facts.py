@@ -49,6 +49,8 @@ class Create(NamedTuple):
 
 
 class Member(NamedTuple):
+    """m.room.member; `membership` is "" where the event does not say."""
+
     cause: Cause
     membership: str
 
@@ -152,8 +154,10 @@ def fact(
         case "leave":
             left = "bot_left" if own.cause.sender == me else "bot_kicked"
             return Gone(left, own.cause, room)
-        case _:
+        case "invite" | "knock":
             return Unknown(f"the bot's membership is {own.membership}", absent=True)
+        case _:
+            return Unknown("the bot's member event says nothing")
 
 
 def shown(fact: Fact | None) -> Room | None:
@@ -173,73 +177,67 @@ def is_unread(fact: Fact | None) -> bool:
 def _read(
     room_id: str, events: Iterable[Any], me: str, types: EventTypes
 ) -> tuple[Room | None, Member | None]:
-    create: Create | None = None
-    members: dict[str, Member] = {}
-    children: dict[str, Child] = {}
-    tombstone: Tombstone | None = None
-    binding: Own | None = None
-    name: Name | None = None
+    """The room, if its create event is there, and the bot's own member event."""
+    state = _by_type(events, types)
+    members = {key: _member(event) for key, event in state[MEMBER].items()}
+    create = state[CREATE].get("")
+    if create is None:
+        return None, members.get(me)
+    read = _create(create, types)
+    ours = read.cause.sender == me
+    is_space = read.type == SPACE_TYPE
+    room = Room(
+        room_id=room_id,
+        create=read,
+        members=members if ours else NOTHING,
+        children=(
+            {key: _child(event) for key, event in state[CHILD].items()}
+            if is_space
+            else NOTHING
+        ),
+        tombstone=_tombstone(state[TOMBSTONE].get("")),
+        binding=_binding(state[types.binding].get(me), me),
+        name=_name(state[NAME].get("")),
+    )
+    return room, members.get(me)
+
+
+def _by_type(
+    events: Iterable[Any], types: EventTypes
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Type -> state key -> event, of the types that decide and of well-formed events."""
+    state: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in types.state()}
     for event in events:
         if not isinstance(event, dict):
             continue
         kind, key = event.get("type"), event.get("state_key")
-        sender, content = event.get("sender"), event.get("content")
-        if not (isinstance(key, str) and isinstance(sender, str)):
-            continue
-        if not isinstance(content, dict):
-            continue
-        if kind == MEMBER:
-            members[key] = Member(
-                _cause(event, sender), _text(content.get("membership")) or "leave"
-            )
-        elif kind == CHILD:
-            children[key] = _child(_cause(event, sender), content)
-        elif kind == types.binding:
-            if key == sender == me:
-                binding = Own(_cause(event, sender), content)
-        elif key:
-            continue
-        elif kind == CREATE:
-            create = _create(_cause(event, sender), content, types)
-        elif kind == NAME:
-            text = _text(content.get("name"))
-            name = Name(_cause(event, sender), text) if text else None
-        elif kind == TOMBSTONE:
-            target = _text(content.get("replacement_room"))
-            tombstone = Tombstone(_cause(event, sender), target) if target else None
-    own = members.get(me)
-    if create is None:
-        return None, own
-    ours = create.cause.sender == me
-    return (
-        Room(
-            room_id=room_id,
-            create=create,
-            members=members if ours else NOTHING,
-            children=children if create.type == SPACE_TYPE else NOTHING,
-            tombstone=tombstone,
-            binding=binding,
-            name=name,
-        ),
-        own,
-    )
+        if (
+            isinstance(kind, str)
+            and kind in state
+            and isinstance(key, str)
+            and isinstance(event.get("sender"), str)
+            and isinstance(event.get("content"), dict)
+        ):
+            state[kind][key] = event
+    return state
 
 
-def _cause(event: dict[str, Any], sender: str) -> Cause:
+def _cause(event: dict[str, Any]) -> Cause:
     at = event.get("origin_server_ts")
     return Cause(
-        sender,
+        event["sender"],
         _text(event.get("event_id")) or "",
         at if isinstance(at, int) and not isinstance(at, bool) else 0,
     )
 
 
-def _create(cause: Cause, content: dict[str, Any], types: EventTypes) -> Create:
+def _create(event: dict[str, Any], types: EventTypes) -> Create:
+    content = event["content"]
     predecessor = content.get("predecessor")
     before = predecessor.get("room_id") if isinstance(predecessor, dict) else None
     room_type = content.get("type")
     return Create(
-        cause,
+        _cause(event),
         # A type that is no string is a type nobody knows; it is not "none".
         "" if room_type is None else room_type if isinstance(room_type, str) else "?",
         _text(content.get("room_version")) or "1",
@@ -248,19 +246,38 @@ def _create(cause: Cause, content: dict[str, Any], types: EventTypes) -> Create:
     )
 
 
-def _child(cause: Cause, content: dict[str, Any]) -> Child:
-    via = content.get("via")
+def _member(event: dict[str, Any]) -> Member:
+    return Member(_cause(event), _text(event["content"].get("membership")) or "")
+
+
+def _child(event: dict[str, Any]) -> Child:
+    via, order = event["content"].get("via"), event["content"].get("order")
     valid = isinstance(via, list) and all(isinstance(server, str) for server in via)
-    order = content.get("order")
     return Child(
-        cause,
-        tuple(via) if valid and via else (),
+        _cause(event),
+        tuple(via) if valid else (),
         order if isinstance(order, str) and _is_order(order) else None,
     )
 
 
 def _is_order(text: str) -> bool:
     return len(text) <= MAX_ORDER and all("\x20" <= c <= "\x7e" for c in text)
+
+
+def _tombstone(event: dict[str, Any] | None) -> Tombstone | None:
+    target = _text(event["content"].get("replacement_room")) if event else None
+    return Tombstone(_cause(event), target) if event and target else None
+
+
+def _binding(event: dict[str, Any] | None, me: str) -> Own | None:
+    if event is None or event["sender"] != me:
+        return None
+    return Own(_cause(event), event["content"])
+
+
+def _name(event: dict[str, Any] | None) -> Name | None:
+    text = _text(event["content"].get("name")) if event else None
+    return Name(_cause(event), text) if event and text else None
 
 
 def _text(value: Any) -> str | None:

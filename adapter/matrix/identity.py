@@ -7,7 +7,7 @@ Rules 1, 2, 6 and 8 of docs/how-it-decides.md; rule 5, which needs links, is in
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from adapter.matrix.desired import Finding
@@ -200,6 +200,13 @@ class Chain(NamedTuple):
                 if isinstance(marking, Marker) and marking.names_owner:
                     return marking
         return None
+
+    def statements(self) -> Iterator[Marker | Newer]:
+        """Every identity and binding that can be read, the newest room's first."""
+        for marked in self.rooms:
+            for marking in (marked.identity, marked.binding):
+                if isinstance(marking, Marker | Newer):
+                    yield marking
 
     def members(self) -> frozenset[str]:
         """Everybody with any member event in any room of the chain."""

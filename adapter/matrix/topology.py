@@ -11,15 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from adapter.matrix.rules.cases import Case, cases
 from adapter.matrix.desired import Desired
-from adapter.matrix.rules.drawing import Drawn, draw
 from adapter.matrix.facts import EventTypes, Facts, Gone, Present, Unknown
+from adapter.matrix.identity import lineage
+from adapter.matrix.rows import Row, key, resource
+from adapter.matrix.rules.cases import Case, cases
+from adapter.matrix.rules.drawing import Drawn, draw
 from adapter.matrix.rules.findings import findings
 from adapter.matrix.rules.finishing import Own, grouped, own_events
-from adapter.matrix.identity import lineage
 from adapter.matrix.rules.places import places
-from adapter.matrix.rows import Row, key, resource
 from adapter.matrix.rules.sight import Mode, Sight, sight
 from adapter.matrix.rules.view import View
 from controller.model import Resource

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from adapter.matrix.facts import Facts, Present
 from adapter.matrix.identity import Chain, Lineage, Marker, Newer
+from adapter.matrix.rows import SPACE, Row
 from adapter.matrix.rules.legacy import Owner, owner_of_chat, owner_of_space
 from adapter.matrix.rules.links import names
-from adapter.matrix.rows import SPACE, Row
 from adapter.matrix.rules.sight import Mode, Sight
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from adapter.matrix.rules.cases import Case
 from adapter.matrix.facts import Gone, Present, Room, Unknown, shown
-from adapter.matrix.rules.finishing import newest_member
+from adapter.matrix.identity import Chain
 from adapter.matrix.rows import ACTIVE, CHAT, PENDING, SPACE, UNKNOWN, Row
+from adapter.matrix.rules.cases import Case
+from adapter.matrix.rules.finishing import newest_member
 from adapter.matrix.rules.sight import Mode
 from adapter.matrix.rules.view import View
 from controller.model import DETACHED, NOTHING, Cause
@@ -40,6 +41,10 @@ def draw(view: View) -> dict[str, Drawn]:
     for case in view.every:
         for one in _draw_case(view, case):
             drawn[one.row.room_id] = one
+    for chain in view.kin.chains:
+        if chain.key not in view.cases:
+            for one in _draw_replaced(view, chain):
+                drawn[one.row.room_id] = one
     for room_id, row in view.rows.items():
         if room_id not in drawn:
             drawn[room_id] = _draw_rest(view, row)
@@ -56,9 +61,16 @@ def _draw_case(view: View, case: Case) -> Iterator[Drawn]:
     if tip:
         yield tip
     decided = tip if case.mode is Mode.OPEN and case.owner else None
-    for marked in case.chain.rooms[1:]:
-        if decided or marked.room.room_id in view.rows:
-            yield _draw_upgraded(view, marked.room, decided)
+    yield from _draw_replaced(view, case.chain, decided)
+
+
+def _draw_replaced(
+    view: View, chain: Chain, tip: Drawn | None = None
+) -> Iterator[Drawn]:
+    """The older rooms of a chain; of one that is not decided, those that have rows."""
+    for marked in chain.rooms[1:]:
+        if tip or marked.room.room_id in view.rows:
+            yield _draw_upgraded(view, marked.room, tip)
 
 
 def _draw_upgraded(view: View, room: Room, tip: Drawn | None) -> Drawn:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from adapter.matrix.identity import Chain
-from adapter.matrix.rules.links import link
 from adapter.matrix.rows import Row
+from adapter.matrix.rules.links import link
 from controller.model import Cause
 
 

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import NamedTuple
 
-from adapter.matrix.rules.cases import Case
 from adapter.matrix.identity import (
     Chain,
     Malformed,
@@ -21,9 +20,13 @@ from adapter.matrix.identity import (
     is_chat_id,
     is_platform_chat_id,
 )
-from adapter.matrix.rules.links import LAST_ORDER, Link, deciding, link
 from adapter.matrix.rows import CHAT, SPACE, Row
+from adapter.matrix.rules.cases import Case
+from adapter.matrix.rules.links import LAST_ORDER, Link, deciding, link
 from controller.model import DETACHED, Cause
+
+Place = tuple[str, str]
+"""An owner and a chat_id, or "" and a platform_chat_id."""
 
 HOLDS_PLACE = frozenset({"owner_left", "owner_banned", "unlinked"})
 """Reasons of detached rows that take part in rule 7 all the same."""
@@ -55,6 +58,10 @@ class Places(NamedTuple):
     losers: Mapping[str, Winner]
 
 
+def _value(found: Id | None) -> str | None:
+    return found.value if found else None
+
+
 def holds_place(row: Row) -> bool:
     return row.status != DETACHED or row.reason in HOLDS_PLACE
 
@@ -72,7 +79,19 @@ def places(
         case.key: found for case in chats if (found := platform_chat_id(case, claims))
     }
     chat_ids = _chat_ids(chats, links, chains, standing)
-    losers |= _chats(chats, links, holders, chat_ids, platform_ids, standing)
+    wanted = {
+        case.key: _places(
+            case.user_id,
+            _value(chat_ids.get(case.key)),
+            _value(platform_ids.get(case.key)),
+        )
+        for case in chats
+    }
+    closeness = {
+        case.key: _closeness(links.get(case.key), holders.get(case.user_id or ""))
+        for case in chats
+    }
+    losers |= _chats(chats, wanted, closeness, standing)
     return Places(holders, links, chat_ids, platform_ids, losers)
 
 
@@ -178,10 +197,9 @@ def _claims(chains: Iterable[Chain]) -> dict[str, set[str]]:
         if chain.kind != CHAT:
             continue
         found = {
-            marking.platform_chat_id
-            for marked in chain.rooms
-            for marking in (marked.identity, marked.binding)
-            if isinstance(marking, Marker | Newer) and marking.platform_chat_id
+            said.platform_chat_id
+            for said in chain.statements()
+            if said.platform_chat_id
         }
         for value in found or {derived(chain.root.room_id)}:
             claims[value].add(chain.key)
@@ -248,11 +266,9 @@ def _taken(
     """Owner -> every chat_id that a room or a standing row of theirs has."""
     taken: defaultdict[str, set[str]] = defaultdict(set)
     for chain in chains:
-        for marked in chain.rooms:
-            for marking in (marked.identity, marked.binding):
-                if isinstance(marking, Marker | Newer):
-                    if marking.owner and marking.chat_id:
-                        taken[marking.owner].add(marking.chat_id)
+        for said in chain.statements():
+            if said.owner and said.chat_id:
+                taken[said.owner].add(said.chat_id)
     for row in standing.values():
         if row.matrix_user_id and row.chat_id:
             taken[row.matrix_user_id].add(row.chat_id)
@@ -290,46 +306,56 @@ def _number(cases: Sequence[Case], taken: set[str]) -> Iterator[tuple[str, Id]]:
 
 def _chats(
     chats: Sequence[Case],
-    links: Mapping[str, Link],
-    holders: Mapping[str, str],
-    chat_ids: Mapping[str, Id],
-    platform_ids: Mapping[str, Id],
+    wanted: Mapping[str, tuple[Place, ...]],
+    closeness: Mapping[str, int],
     standing: Mapping[str, Row],
 ) -> dict[str, Winner]:
     """Give chats their places in order of rank; who finds one taken has lost."""
     creates = {case.key: case.chain.root.create.cause for case in chats}
-    holder: dict[object, str] = {}
+    holder = _standing_chats(standing)
+    losers: list[str] = []
+    for case in sorted(
+        (case for case in chats if case.takes_part),
+        key=lambda case: (closeness[case.key], case.chain.age),
+    ):
+        if holder.keys().isdisjoint(wanted[case.key]):
+            holder.update(dict.fromkeys(wanted[case.key], case.key))
+        else:
+            losers.append(case.key)
+    # Only now: who wants two places names the same winner whatever came first.
+    winners = {
+        loser: next(holder[place] for place in wanted[loser] if place in holder)
+        for loser in losers
+    }
+    return {key: Winner(won, creates.get(won)) for key, won in winners.items()}
+
+
+def _standing_chats(standing: Mapping[str, Row]) -> dict[Place, str]:
+    """Of several standing rows with one place, one that is not detached goes first."""
+    holder: dict[Place, str] = {}
     for room_id, row in sorted(
         standing.items(), key=lambda item: (item[1].status == DETACHED, item[0])
     ):
         if row.room_type == CHAT and holds_place(row):
-            holder.setdefault((row.matrix_user_id, row.chat_id), room_id)
-            holder.setdefault(row.platform_chat_id, room_id)
-    losers: dict[str, Winner] = {}
-    for case in sorted(
-        (case for case in chats if case.takes_part),
-        key=lambda case: (_closeness(case, links, holders), case.chain.age),
-    ):
-        chat_id, platform = chat_ids.get(case.key), platform_ids.get(case.key)
-        wanted: list[object] = []
-        if chat_id:
-            wanted.append((case.user_id, chat_id.value))
-        if platform:
-            wanted.append(platform.value)
-        winner = next((holder[place] for place in wanted if place in holder), None)
-        if winner is None:
-            holder.update(dict.fromkeys(wanted, case.key))
-        else:
-            losers[case.key] = Winner(winner, creates.get(winner))
-    return losers
+            for place in _places(row.matrix_user_id, row.chat_id, row.platform_chat_id):
+                holder.setdefault(place, room_id)
+    return holder
 
 
-def _closeness(
-    case: Case, links: Mapping[str, Link], holders: Mapping[str, str]
-) -> int:
+def _places(
+    owner: str | None, chat_id: str | None, platform: str | None
+) -> tuple[Place, ...]:
+    """The places that a chat takes: its owner's chat_id, and its conversation."""
+    found: list[Place] = []
+    if owner and chat_id:
+        found.append((owner, chat_id))
+    if platform:
+        found.append(("", platform))
+    return tuple(found)
+
+
+def _closeness(found: Link | None, holder: str | None) -> int:
     """Named by its owner's Space, by an emptied child of it, or by neither."""
-    found = links.get(case.key)
-    holder = holders.get(case.user_id or "")
     if found is None or holder not in {None, found.space.key}:
         return 2
     return 0 if found.valid else 1

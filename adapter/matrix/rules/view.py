@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from adapter.matrix.rules.cases import Case
 from adapter.matrix.facts import Facts
 from adapter.matrix.identity import Lineage
-from adapter.matrix.rules.places import Places
 from adapter.matrix.rows import Row
+from adapter.matrix.rules.cases import Case
+from adapter.matrix.rules.places import Places
 from adapter.matrix.rules.sight import Mode, Sight
+from controller.model import DETACHED
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,21 @@ class View:
             or case.chain.root.room_id in self.kin.orphaned
             or self.seen.blocks(case.user_id)
             or case.user_id in self.held_owners
-            # A room that is new may be the twin of one that was not seen.
-            or (case.row is None and not self.seen.whole)
+            or not (self.seen.whole or self._held_before(case))
+        )
+
+    def _held_before(self, case: Case) -> bool:
+        """The row in use says the same: no room that was not seen can have its place."""
+        row, key = case.row, case.key
+        chat_id = self.given.chat_ids.get(key)
+        platform = self.given.platform_ids.get(key)
+        return (
+            row is not None
+            and row.room_id == key
+            and row.status != DETACHED
+            and row.matrix_user_id == case.user_id
+            and row.chat_id == (chat_id.value if chat_id else None)
+            and row.platform_chat_id == (platform.value if platform else None)
         )
 
     def may_finish(self, case: Case) -> bool:
