@@ -43,7 +43,7 @@ def own_events(  # noqa: PLR0913 - all that one chain's events hang on
     yield from _binding(case, row, me, types)
     if row.status not in {ACTIVE, PENDING}:
         return
-    if row.room_type == CHAT and holder:
+    if row.room_type == CHAT and holder and row.space_id == holder.key:
         yield from _child(case.chain, found, holder.chain, me)
     if row.matrix_user_id and never_invited(case.chain, row.matrix_user_id):
         yield Own(
