@@ -10,6 +10,7 @@ from adapter.matrix.identity import Chain
 from adapter.matrix.rows import ACTIVE, CHAT, PENDING, SPACE, UNKNOWN, Row
 from adapter.matrix.rules.cases import Case
 from adapter.matrix.rules.finishing import newest_member
+from adapter.matrix.rules.places import chat_places
 from adapter.matrix.rules.sight import Mode
 from adapter.matrix.rules.view import View
 from controller.model import DETACHED, NOTHING, Cause
@@ -26,6 +27,8 @@ class Standing(NamedTuple):
     status: str
     reason: str | None = None
     cause: Cause | None = None
+    evidence: str | None = None
+    """An event id, where the event itself is not seen any more."""
 
 
 class Drawn(NamedTuple):
@@ -157,19 +160,12 @@ def _draw_frozen(view: View, case: Case, row: Row) -> Drawn:
 
 
 def _keeps_place(view: View, case: Case, row: Row) -> bool:
-    """No other row that stands or was given a place wants what this one had."""
+    """No other row that stands or was given a place has what this one had."""
     if row.room_type == SPACE:
         return view.given.holders.get(row.matrix_user_id or "") == case.key
-    return not any(
-        other.room_id != row.room_id
-        and other.status != DETACHED
-        and other.room_type == CHAT
-        and (
-            other.platform_chat_id == row.platform_chat_id
-            or (other.matrix_user_id, other.chat_id)
-            == (row.matrix_user_id, row.chat_id)
-        )
-        for other in view.rows.values()
+    return all(
+        view.rows_in_use.get(place, row.room_id) == row.room_id
+        for place in chat_places(row)
     )
 
 
@@ -219,7 +215,7 @@ def _gone(view: View, row: Row) -> Drawn:
 def _with(row: Row, standing: Standing, causes: Mapping[str, Cause] = NOTHING) -> Drawn:
     """`row` with a status; only a detached one names its evidence."""
     cause = standing.cause
-    evidence = cause.event_id or None if cause else None
+    evidence = (cause.event_id if cause else standing.evidence) or None
     named = {"status": cause, "reason": cause, "evidence": cause} if cause else {}
     return Drawn(
         row._replace(
@@ -245,6 +241,9 @@ def _status(view: View, case: Case) -> Standing:
     found = view.given.links.get(case.key)
     if found and not found.valid:
         return Standing(DETACHED, "unlinked", found.child.cause)
+    row = case.row
+    if row and row.reason == "unlinked" and not found and _hidden_space(view, case):
+        return Standing(DETACHED, "unlinked", evidence=row.evidence)
     return _by_members(case)
 
 

@@ -342,10 +342,14 @@ def _standing_chats(standing: Mapping[str, Row]) -> dict[Place, str]:
     return holder
 
 
+def chat_places(row: Row) -> tuple[Place, ...]:
+    """The places that a chat takes: its owner's chat_id, and its conversation."""
+    return _places(row.matrix_user_id, row.chat_id, row.platform_chat_id)
+
+
 def _places(
     owner: str | None, chat_id: str | None, platform: str | None
 ) -> tuple[Place, ...]:
-    """The places that a chat takes: its owner's chat_id, and its conversation."""
     found: list[Place] = []
     if owner and chat_id:
         found.append((owner, chat_id))

@@ -8,9 +8,9 @@ from functools import cached_property
 
 from adapter.matrix.facts import Facts
 from adapter.matrix.identity import Lineage
-from adapter.matrix.rows import Row
+from adapter.matrix.rows import CHAT, Row
 from adapter.matrix.rules.cases import Case
-from adapter.matrix.rules.places import Places
+from adapter.matrix.rules.places import Place, Places, chat_places
 from adapter.matrix.rules.sight import Mode, Sight
 from controller.model import DETACHED
 
@@ -30,6 +30,16 @@ class View:
     @cached_property
     def cases(self) -> Mapping[str, Case]:
         return {case.key: case for case in self.every}
+
+    @cached_property
+    def rows_in_use(self) -> Mapping[Place, str]:
+        """Which room's row holds each place of a chat in the cache."""
+        return {
+            place: row.room_id
+            for row in self.rows.values()
+            if row.room_type == CHAT and row.status != DETACHED
+            for place in chat_places(row)
+        }
 
     @cached_property
     def held_owners(self) -> frozenset[str | None]:
