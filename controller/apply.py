@@ -65,4 +65,10 @@ async def apply(plan: Plan, target: Target) -> Report:
     """Carry out the steps of `plan`; what a guard blocks never reaches the target."""
     if not plan.steps:
         return Report(plan)
-    return Report(plan, tuple(await target.carry_out(plan.steps)))
+    outcomes = tuple(await target.carry_out(plan.steps))
+    if len(outcomes) != len(plan.steps):
+        msg = (
+            f"{len(outcomes)} outcomes of {len(plan.steps)} steps: the target is wrong"
+        )
+        raise ValueError(msg)
+    return Report(plan, outcomes)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from controller.model import Action, Change
 
@@ -56,15 +58,25 @@ def plan(changes: Iterable[Change], guard: Guard | None = None) -> Plan:
 
 
 def line(change: Change) -> str:
-    """One line for people: sign, key, and each field as `name: old -> new`.
+    """One line for people: sign, key, each field as `name: old -> new`, who made it so.
 
     Whatever has no glyph of its own is escaped, in names too."""
     fields = change.fields.items()
     if change.new is None:
         details = [change.reason]
     elif change.action is Action.CREATE:
-        details = [f"{name}={new!r}" for name, (_, new) in fields]
+        details = [f"{name}={_text(new)}" for name, (_, new) in fields]
     else:
-        details = [f"{name}: {old!r} -> {new!r}" for name, (old, new) in fields]
+        details = [f"{n}: {_text(old)} -> {_text(new)}" for n, (old, new) in fields]
     text = f"{SIGNS[change.action]} {change.key}  {', '.join(details)}"
+    if change.cause and change.cause.sender:
+        text += f"   by {change.cause.sender}"
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _text(value: Any) -> str:
+    return (
+        "nothing"
+        if value is None
+        else json.dumps(value, ensure_ascii=False, default=repr)
+    )

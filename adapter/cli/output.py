@@ -17,7 +17,7 @@ from adapter.matrix.document import finding
 from adapter.plain_text import escaped, whole
 from controller.apply import Result
 from controller.model import Action, Change
-from controller.plan import SIGNS
+from controller.plan import line
 
 if TYPE_CHECKING:
     from adapter.matrix.decision import Pass
@@ -151,26 +151,7 @@ def _plain(value: Any) -> Any:
 
 
 def _line(change: Change) -> str:
-    """Sign, key, what differs, and who made it so."""
-    fields = change.fields.items()
-    if change.action is Action.CREATE:
-        details = [f"{name}={_text(new)}" for name, (_, new) in fields]
-    else:
-        details = [
-            f"{name}: {_text(old)} -> {_text(new)}" for name, (old, new) in fields
-        ]
-    if change.action is Action.DETACH and change.new is None:
-        details = [change.reason]
-    line = f"{SIGNS[change.action]} {change.key}  {', '.join(details)}"
-    if change.cause is not None and change.cause.sender:
-        line += f"   by {change.cause.sender}"
-    return click.style(escaped(line), fg=COLOURS[change.action])
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "nothing"
-    return json.dumps(_plain(value), ensure_ascii=False)
+    return click.style(line(change), fg=COLOURS[change.action])
 
 
 def _summary(shown: Shown, same: str) -> str:

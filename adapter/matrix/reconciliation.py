@@ -247,6 +247,9 @@ def converged(report: Report, at: int) -> Condition:
         return Condition("Converged", "False", "Blocked", message, at)
     if report.failed:
         return Condition("Converged", "False", "Failed", report.failed[0].detail, at)
+    if report.counts[Result.STALE]:
+        message = "rows changed during the pass; the next one looks again"
+        return Condition("Converged", "False", "Stale", message, at)
     return Condition("Converged", "True", "InSync", "the cache says what Matrix says", at)
 
 

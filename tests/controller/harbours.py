@@ -47,18 +47,19 @@ keys = st.builds(Key, st.sampled_from(KINDS), st.sampled_from("abcd"))
 causes = st.builds(
     Cause, st.sampled_from(("ann", "bob")), st.sampled_from("xyz"), st.integers(0, 3)
 )
-values = st.one_of(
-    st.sampled_from(("active", "detached", "red", "blue")),
-    st.integers(0, 2),
-    st.lists(st.sampled_from(("salt", "tea")), max_size=2),
+values = st.sampled_from(("active", "detached", "red", "", 0, 1, ["tea"], ["tea", 2]))
+fields: st.SearchStrategy[Mapping[str, Any]] = st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(FIELDS, values)
 )
-fields: st.SearchStrategy[Mapping[str, Any]] = st.dictionaries(
-    st.sampled_from(FIELDS), values
+known: st.SearchStrategy[Mapping[str, Cause]] = st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(FIELDS, causes)
 )
 resources = st.builds(
     Resource,
     fields,
     revision=st.integers(0, 3),
-    causes=st.dictionaries(st.sampled_from(FIELDS), causes),
+    causes=st.sampled_from(({}, {"flag": Cause("ann", "x", 1)})),
 )
-topologies: st.SearchStrategy[dict[Key, Resource]] = st.dictionaries(keys, resources)
+topologies: st.SearchStrategy[dict[Key, Resource]] = st.dictionaries(
+    keys, resources, max_size=6
+)

@@ -17,11 +17,10 @@ FILES = sorted(Path(controller.__file__).parent.rglob("*.py"))
 def imported(tree: ast.AST) -> Iterator[str]:
     """The top-level packages that a module imports, at its head or later."""
     for node in ast.walk(tree):
-        match node:
-            case ast.Import(names=names):
-                yield from (alias.name.partition(".")[0] for alias in names)
-            case ast.ImportFrom(module=str(module), level=0):
-                yield module.partition(".")[0]
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
