@@ -7,8 +7,8 @@ server refused lately, and what somebody keeps undoing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from adapter.matrix.desired import Desired, Finding
 from adapter.matrix.facts import MEMBER, EventTypes, Fact, Facts, Unknown
@@ -19,6 +19,8 @@ from adapter.matrix.rows import (
     UNKNOWN,
     Publication,
     Row,
+    Unread,
+    key,
     topology,
 )
 from adapter.matrix.settings import ReconcileSettings
@@ -51,8 +53,9 @@ class Pass:
     complete: bool = True
     observed_at: int = 0
     """Ms since the epoch."""
-    unread: tuple[str, ...] = ()
-    """Every room that was looked at in vain, to be remembered until it shows itself."""
+    unread: Mapping[str, bool] = field(default_factory=dict)
+    """Every room that was looked at in vain, and whether the bot is known not to be in
+    it: to be remembered until it shows itself."""
 
     @property
     def in_sync(self) -> bool:
@@ -71,17 +74,13 @@ def decide(  # noqa: PLR0913 - all that one pass looks at
     observed_at: int = 0,
 ) -> Pass:
     """Decide what a pass would do. `allow_detach` raises the guard's limit."""
-    want = render(facts, rows, me, types=types)
-    guard = detach_guard(
-        rows, want.rooms, settings or ReconcileSettings(), allow_detach
-    )
-    have = topology(rows)
-    cache = plan(diff(have, want.rooms), guard)
-    if cache.blocked:
-        # Nothing may follow from a room that the guard holds.
-        hold = frozenset(change.key.name for change in cache.blocked)
+    settings = settings or ReconcileSettings()
+
+    def look(hold: frozenset[str]) -> tuple[Desired, Guard]:
         want = render(facts, rows, me, hold=hold, types=types)
-        cache = Plan(tuple(diff(have, want.rooms)), cache.blocked)
+        return want, detach_guard(rows, want, settings, allow_detach)
+
+    want, cache = _guarded(look, topology(rows))
     due, findings = _publish(want, withheld or {})
     return Pass(
         want._replace(findings=(*want.findings, *findings)),
@@ -89,16 +88,34 @@ def decide(  # noqa: PLR0913 - all that one pass looks at
         Plan(tuple(due)),
         facts.complete,
         observed_at,
-        tuple(r for r, fact in facts.rooms.items() if isinstance(fact, Unknown)),
+        {r: f.absent for r, f in facts.rooms.items() if isinstance(f, Unknown)},
     )
 
 
 # --- the guard (section 5) ---------------------------------------------------
 
 
+def _guarded(
+    look: Callable[[frozenset[str]], tuple[Desired, Guard]], have: Topology
+) -> tuple[Desired, Plan]:
+    """Look and guard, until nothing more would follow from what is blocked.
+
+    What is blocked is held. Looked at anew, another room may lose to a held one: it is
+    blocked as well, as it is one event that gives up too much."""
+    want, guard = look(frozenset())
+    cache = plan(diff(have, want.rooms), guard)
+    blocked, newly = cache.blocked, cache.blocked
+    while newly:
+        want, guard = look(frozenset(change.key.name for change in blocked))
+        cache = plan(diff(have, want.rooms), Guard(guard.counts, 0))
+        newly = cache.blocked
+        blocked += newly
+    return want, Plan(cache.steps, tuple(sorted(blocked, key=lambda one: one.key)))
+
+
 def detach_guard(
     rows: Mapping[str, Row],
-    want: Topology,
+    want: Desired,
     settings: ReconcileSettings,
     allow_detach: int | None = None,
 ) -> Guard:
@@ -111,11 +128,6 @@ def detach_guard(
         int(in_use * settings.max_detach_percent / 100),
         allow_detach or 0,
     )
-    holders = {
-        _place(resource)
-        for resource in want.values()
-        if resource.fields.get("status") in IN_USE
-    }
 
     def counts(change: Change) -> bool:
         if change.old is None or change.new is None:
@@ -125,16 +137,11 @@ def detach_guard(
         if change.new.fields.get("status") not in {DETACHED, UNKNOWN}:
             return False
         if change.new.fields.get("reason") == "upgraded":
-            return _place(change.new) not in holders
+            successor = want.rooms.get(key(want.successors.get(change.key.name, "")))
+            return successor is None or successor.fields.get("status") not in IN_USE
         return not _left_by_owner(change.new)
 
     return Guard(counts, limit)
-
-
-def _place(resource: Resource) -> tuple[object, ...]:
-    """What a room and its successor have in common."""
-    fields = resource.fields
-    return tuple(fields.get(n) for n in ("room_type", "matrix_user_id", "chat_id"))
 
 
 def _left_by_owner(resource: Resource) -> bool:
@@ -187,26 +194,30 @@ def _publish(want: Desired, held: Withheld) -> tuple[list[Change], list[Finding]
 def _one_by_one(changes: Iterable[Change]) -> Iterator[Change]:
     """One change for each state event: they succeed and fail one by one."""
     for change in changes:
-        for field, (old, new) in change.fields.items():
+        for name, (old, new) in change.fields.items():
             yield Change(
                 Key(*change.key),
                 Action.PUBLISH,
-                Resource({} if old is None else {field: old}),
-                Resource({field: new}),
+                Resource({} if old is None else {name: old}),
+                Resource({name: new}),
             )
 
 
 # --- what stays unseen -------------------------------------------------------
 
 
-def aged(facts: Facts, unread: Mapping[str, int], at: int, limit: float) -> Facts:
-    """Mark as overdue what was unread or unknown for `limit` seconds or more at `at`."""
+def aged(facts: Facts, unread: Mapping[str, Unread], at: int, limit: float) -> Facts:
+    """Mark as overdue what was unread for `limit` seconds or more at `at`.
+
+    Of a room that the bot is not in, only the time counts since that is known: an hour
+    of faults and one refusal are not an hour of absence."""
 
     def age(room_id: str, fact: Fact) -> Fact:
         if not isinstance(fact, Unknown):
             return fact
-        since = unread.get(room_id, at)
-        return fact._replace(overdue=at - since >= limit * 1000)
+        known = unread.get(room_id, Unread(at))
+        since = known.absent_since if fact.absent else known.since
+        return fact._replace(overdue=since is not None and at - since >= limit * 1000)
 
     return facts._replace(
         rooms={room_id: age(room_id, fact) for room_id, fact in facts.rooms.items()}

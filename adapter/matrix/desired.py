@@ -33,5 +33,7 @@ class Desired(NamedTuple):
     own_have: Topology = EMPTY
     own_want: Topology = EMPTY
     findings: tuple[Finding, ...] = ()
+    successors: Mapping[str, str] = MappingProxyType({})
+    """Replaced room -> the newest room of its upgrade chain."""
     unknown: Mapping[str, str] = MappingProxyType({})
     """Room -> why it could not be read."""

@@ -186,9 +186,12 @@ class Chain(NamedTuple):
 
     @property
     def is_newer(self) -> bool:
-        """A later version wrote into the newest room: nothing is written there (rule 2)."""
+        """A later version wrote what counts here: nothing is written (rule 2)."""
         newest = self.rooms[0]
-        return isinstance(newest.identity, Newer) or isinstance(newest.binding, Newer)
+        return any(
+            isinstance(marking, Newer)
+            for marking in (newest.identity, newest.binding, self.claim())
+        )
 
     def claim(self) -> Marker | Newer | None:
         """The newest identity or record; `Newer` where one stands before it."""
@@ -210,7 +213,12 @@ class Chain(NamedTuple):
 
     def members(self) -> frozenset[str]:
         """Everybody with any member event in any room of the chain."""
-        return frozenset().union(*(marked.room.members for marked in self.rooms))
+        return frozenset(
+            user_id
+            for marked in self.rooms
+            for user_id in marked.room.members
+            if is_user_id(user_id)
+        )
 
 
 class Lineage(NamedTuple):

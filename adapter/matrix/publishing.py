@@ -28,7 +28,7 @@ from adapter.matrix.rows import (
     Row,
 )
 from adapter.matrix.rules.finishing import record
-from adapter.matrix.rules.places import derived
+from adapter.matrix.rules.ids import derived
 from adapter.matrix.wire import Wire
 from controller.apply import Outcome, Result
 from controller.model import Change

@@ -118,7 +118,9 @@ class Reconciler:
 
     async def _record(self, decided: Pass, cache: Report) -> None:
         at = decided.observed_at
-        await self.store.record_pass(at, PassReport(decided, cache).result, _told(decided))
+        await self.store.record_pass(
+            at, PassReport(decided, cache).result, _told(decided)
+        )
         await self.store.set_conditions([observed(at), converged(cache, at)])
 
     async def _record_failure(self, error: WireError) -> None:
@@ -250,7 +252,9 @@ def converged(report: Report, at: int) -> Condition:
     if report.counts[Result.STALE]:
         message = "rows changed during the pass; the next one looks again"
         return Condition("Converged", "False", "Stale", message, at)
-    return Condition("Converged", "True", "InSync", "the cache says what Matrix says", at)
+    return Condition(
+        "Converged", "True", "InSync", "the cache says what Matrix says", at
+    )
 
 
 def published(report: Report, at: int) -> Condition:

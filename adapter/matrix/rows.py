@@ -62,4 +62,11 @@ class Publication(NamedTuple):
     detail: str = ""
 
 
+class Unread(NamedTuple):
+    """Since when (ms) a room could not be read, and since when the bot was not in it."""
+
+    since: int
+    absent_since: int | None = None
+
+
 PUBLISHED, REFUSED = "published", "refused"

@@ -35,7 +35,7 @@ from adapter.matrix.faults import (
     StoreError,
     WrongAccount,
 )
-from adapter.matrix.rows import ACTIVE, CHAT, SPACE, Publication, Row
+from adapter.matrix.rows import ACTIVE, CHAT, SPACE, Publication, Row, Unread
 from controller.apply import Outcome, Result
 from controller.conditions import Condition
 from controller.model import Change
@@ -178,20 +178,26 @@ class Store:
             )
         return [outcomes[number] for number in range(len(steps))]
 
-    async def unread(self) -> dict[str, int]:
+    async def unread(self) -> dict[str, Unread]:
         """The rooms that could not be read the last time, and since when."""
-        return dict(await self._db.fetch("SELECT room_id, since FROM unread"))
+        found = await self._db.fetch("SELECT room_id, since, absent_since FROM unread")
+        return {room_id: Unread(*since) for room_id, *since in found}
 
-    async def remember_unread(self, rooms: Collection[str], at: int) -> None:
-        """Remember exactly `rooms` as unread; those that already were keep their time."""
+    async def remember_unread(self, rooms: Mapping[str, bool], at: int) -> None:
+        """Remember exactly `rooms` as unread, and whether the bot is known not to be in.
+
+        Those that already were so keep their time."""
         async with self.transaction():
             await self._db.execute(
                 "DELETE FROM unread WHERE room_id NOT IN (SELECT value FROM json_each(?))",
                 [json.dumps(list(rooms))],
             )
             await self._db.execute_many(
-                "INSERT OR IGNORE INTO unread (room_id, since) VALUES (?, ?)",
-                [(room_id, at) for room_id in rooms],
+                "INSERT INTO unread (room_id, since, absent_since) VALUES (?, ?, ?)"
+                " ON CONFLICT (room_id) DO UPDATE SET absent_since = CASE"
+                "  WHEN excluded.absent_since IS NULL THEN NULL"
+                "  ELSE coalesce(absent_since, excluded.absent_since) END",
+                [(room, at, at if absent else None) for room, absent in rooms.items()],
             )
 
     async def record_pass(self, at: int, result: str, report: Mapping[str, Any]) -> int:

@@ -12,17 +12,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from adapter.matrix.desired import Desired
-from adapter.matrix.facts import EventTypes, Facts, Gone, Present, Unknown
+from adapter.matrix.facts import EventTypes, Facts, Unknown
 from adapter.matrix.identity import lineage
 from adapter.matrix.rows import Row, key, resource
 from adapter.matrix.rules.cases import Case, cases
 from adapter.matrix.rules.drawing import Drawn, draw
 from adapter.matrix.rules.findings import findings
 from adapter.matrix.rules.finishing import Own, grouped, own_events
+from adapter.matrix.rules.leftover import leftover
 from adapter.matrix.rules.places import places
 from adapter.matrix.rules.sight import Mode, Sight, sight
 from adapter.matrix.rules.view import View
-from controller.model import Resource
+from controller.model import DETACHED, Resource
 
 
 def render(
@@ -40,7 +41,7 @@ def render(
     kin = lineage(facts.rooms, me)
     seen = sight(facts, rows, kin, hold)
     every = tuple(cases(facts, rows, kin, seen, me))
-    given = places(every, kin.chains, _standing(facts, rows, every, seen))
+    given = places(every, kin.chains, _standing(facts, rows, every, seen, me), rows)
     view = View(facts, rows, me, kin, seen, every, given)
     drawn = draw(view)
     have, want = grouped(_own_events(view, drawn, types or EventTypes()))
@@ -50,6 +51,9 @@ def render(
         own_have={key(room): Resource(have[room]) for room in sorted(have)},
         own_want={key(room): Resource(want[room]) for room in sorted(want)},
         findings=findings(view, {room: one.row for room, one in drawn.items()}),
+        successors={
+            room: chain.key for chain in kin.chains for room in chain.ids()[1:]
+        },
         unknown={
             room: fact.why
             for room, fact in sorted(facts.rooms.items())
@@ -59,21 +63,23 @@ def render(
 
 
 def _standing(
-    facts: Facts, rows: Mapping[str, Row], every: tuple[Case, ...], seen: Sight
+    facts: Facts, rows: Mapping[str, Row], every: tuple[Case, ...], seen: Sight, me: str
 ) -> dict[str, Row]:
     """The rows about which nothing is decided, by the room that keeps their places."""
     standing: dict[str, Row] = {}
     decided: set[str] = set()
     for case in every:
-        decided.update(case.chain.ids())
         if case.mode is Mode.HELD:
-            standing |= {room: rows[room] for room in case.chain.ids() if room in rows}
+            standing |= {r: rows[r] for r in case.chain.ids() if r in rows}
         elif case.row and case.mode is not Mode.OPEN:
             standing[case.key] = case.row
+        if case.mode is not Mode.OPEN or case.owner:
+            decided.update(case.chain.ids())
     for room_id, row in rows.items():
-        known = isinstance(facts.rooms.get(room_id), Present | Gone)
-        if room_id in seen.hold or (room_id not in decided and not known):
-            standing[room_id] = row
+        if room_id not in decided:
+            becomes = leftover(facts, seen, me, row)
+            if becomes is None or becomes.status != DETACHED:
+                standing[room_id] = row
     return standing
 
 

@@ -16,7 +16,8 @@ CREATE TABLE conditions (
 
 CREATE TABLE unread (
     room_id TEXT PRIMARY KEY NOT NULL,
-    since INTEGER NOT NULL
+    since INTEGER NOT NULL,
+    absent_since INTEGER    -- NULL while the bot may be in it
 ) WITHOUT ROWID;
 
 CREATE TABLE publications (

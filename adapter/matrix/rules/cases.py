@@ -83,8 +83,6 @@ def _unsettled(
     joined = isinstance(facts.rooms[chain.key], Present)
     claim = chain.claim()
     mode = seen.mode(chain, row, kin, gone=not joined)
-    if isinstance(claim, Newer) and row is None:
-        mode = Mode.HIDDEN
     return Case(chain, mode, joined, row, claim, None)
 
 

@@ -5,30 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from adapter.matrix.facts import Gone, Present, Room, Unknown, shown
+from adapter.matrix.facts import Gone, Present, Room, shown
 from adapter.matrix.identity import Chain
-from adapter.matrix.rows import ACTIVE, CHAT, PENDING, SPACE, UNKNOWN, Row
+from adapter.matrix.rows import ACTIVE, CHAT, PENDING, SPACE, Row
 from adapter.matrix.rules.cases import Case
 from adapter.matrix.rules.finishing import newest_member
-from adapter.matrix.rules.places import chat_places
+from adapter.matrix.rules.leftover import Standing, leftover
 from adapter.matrix.rules.sight import Mode
 from adapter.matrix.rules.view import View
 from controller.model import DETACHED, NOTHING, Cause
 
-OF_THE_ROOM = frozenset(
-    {"owner_left", "owner_banned", "bot_kicked", "bot_banned", "bot_left"}
-)
-"""Reasons that a room shows by its own member events."""
-
-
-class Standing(NamedTuple):
-    """A status with what shows it."""
-
-    status: str
-    reason: str | None = None
-    cause: Cause | None = None
-    evidence: str | None = None
-    """An event id, where the event itself is not seen any more."""
+LEFT_BY_OWNER = frozenset({"owner_left", "owner_banned"})
+"""Reasons that the owner's own member event shows, and takes back."""
 
 
 class Drawn(NamedTuple):
@@ -143,7 +131,8 @@ def _draw_open(view: View, case: Case, row: Row | None) -> Drawn:
 def _draw_frozen(view: View, case: Case, row: Row) -> Drawn:
     """The row as it stands, but for what the room's own member events show.
 
-    It does not come back into a place that another row holds meanwhile."""
+    It comes back only into places that were kept for it; a room that the bot was
+    thrown out of kept none, and waits for a whole look."""
     moved, causes = _named(
         row._replace(
             room_id=case.key,
@@ -151,51 +140,22 @@ def _draw_frozen(view: View, case: Case, row: Row) -> Drawn:
         ),
         case.chain.tip,
     )
-    own = _by_members(case)
     if row.status == DETACHED and not (
-        row.reason in OF_THE_ROOM and _keeps_place(view, case, row)
+        row.reason in LEFT_BY_OWNER and view.given.keeps(case.key, row)
     ):
         return Drawn(moved, causes)
-    return _with(moved, own, causes)
-
-
-def _keeps_place(view: View, case: Case, row: Row) -> bool:
-    """No other row that stands or was given a place has what this one had."""
-    if row.room_type == SPACE:
-        return view.given.holders.get(row.matrix_user_id or "") == case.key
-    return all(
-        view.rows_in_use.get(place, row.room_id) == row.room_id
-        for place in chat_places(row)
-    )
+    return _with(moved, _by_members(case), causes)
 
 
 def _draw_rest(view: View, row: Row) -> Drawn:
-    """A row whose room is no room of the bot's that anything can be decided about."""
-    if row.room_id in view.seen.hold:
-        return Drawn(row)
-    fact = view.facts.rooms.get(row.room_id)
-    match fact:
-        case Gone():
-            return _gone(view, row)
-        case Present(room) if room.create.cause.sender != view.me:
-            return _with(row, Standing(DETACHED, "not_ours", room.create.cause))
-        case Present(room):
-            return _undecided(view, _named(row, room))
-        case _ if row.status == DETACHED:
-            return Drawn(row)
-        case Unknown(overdue=True, absent=True):
-            return _with(row, Standing(DETACHED, "lost"))
-        case Unknown(why=why, absent=True):
-            return _with(row, Standing(UNKNOWN, why))
-        case _:
-            return Drawn(row)
-
-
-def _undecided(view: View, named: Drawn) -> Drawn:
-    """The bot's own room, but whose it is can no longer be told, or its type is foreign."""
-    if named.row.status == DETACHED or not view.seen.whole:
-        return named
-    return _with(named.row, Standing(DETACHED, "lost"), named.causes)
+    """A row about whose room nothing can be decided."""
+    becomes = leftover(view.facts, view.seen, view.me, row)
+    room = shown(view.facts.rooms.get(row.room_id))
+    ours = room is not None and room.create.cause.sender == view.me
+    joined = isinstance(view.facts.rooms.get(row.room_id), Present)
+    held = row.room_id in view.seen.hold
+    drawn = _named(row, room) if room and ours and joined and not held else Drawn(row)
+    return _with(drawn.row, becomes, drawn.causes) if becomes else drawn
 
 
 def _named(row: Row, room: Room) -> Drawn:
@@ -203,13 +163,6 @@ def _named(row: Row, room: Room) -> Drawn:
     if room.name is None:
         return Drawn(row._replace(name=None))
     return Drawn(row._replace(name=room.name.name), {"name": room.name.cause})
-
-
-def _gone(view: View, row: Row) -> Drawn:
-    fact = view.facts.rooms[row.room_id]
-    if not isinstance(fact, Gone):
-        return Drawn(row)
-    return _with(row, Standing(DETACHED, fact.reason, fact.cause))
 
 
 def _with(row: Row, standing: Standing, causes: Mapping[str, Cause] = NOTHING) -> Drawn:
@@ -236,12 +189,13 @@ def _status(view: View, case: Case) -> Standing:
     if isinstance(fact, Gone):
         return Standing(DETACHED, fact.reason, fact.cause)
     winner = view.given.losers.get(case.key)
+    row = case.row
     if winner:
-        return Standing(DETACHED, "duplicate", winner.create)
+        known = row.evidence if row and row.reason == "duplicate" else None
+        return Standing(DETACHED, "duplicate", winner.create, known)
     found = view.given.links.get(case.key)
     if found and not found.valid:
         return Standing(DETACHED, "unlinked", found.child.cause)
-    row = case.row
     if row and row.reason == "unlinked" and not found and _hidden_space(view, case):
         return Standing(DETACHED, "unlinked", evidence=row.evidence)
     return _by_members(case)
@@ -277,7 +231,9 @@ def _space_of(
     hidden = _hidden_space(view, case)
     if hidden:
         return hidden, None
-    if standing.status in {ACTIVE, PENDING} and view.may_finish(case):
+    if not view.may_finish(case):
+        return (case.row.space_id if case.row else None), None
+    if standing.status in {ACTIVE, PENDING}:
         holder = view.holder(case.user_id)
         return (holder.key if holder else None), None
     return None, None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from adapter.matrix.identity import Chain
+from adapter.matrix.identity import Chain, is_user_id
 from adapter.matrix.rows import Row
 from adapter.matrix.rules.links import link
 from controller.model import Cause
@@ -23,9 +23,7 @@ def owner_of_space(space: Chain, row: Row | None, me: str) -> Owner | None:
     candidates = sorted(space.members() - {me})
     if len(candidates) == 1:
         return Owner(candidates[0], _member(space, candidates[0]))
-    if row and row.matrix_user_id in candidates:
-        return Owner(row.matrix_user_id)
-    return None
+    return _owner_of_row(row, candidates, me)
 
 
 def owner_of_chat(
@@ -48,16 +46,36 @@ def owner_of_chat(
         if owner is None or found is None or not found.valid:
             continue
         user_id = owner.user_id
-        if user_id in members and (
-            found.child.cause.sender == me or members == {user_id}
-        ):
+        if user_id in members and (members == {user_id} or _linked_by(me, chat, space)):
             named.setdefault(user_id, found.child.cause)
     if len(named) == 1:
         (user_id,) = named
         return Owner(user_id, named[user_id])
-    if row and row.matrix_user_id in members:
-        return Owner(row.matrix_user_id)
-    return None
+    return _owner_of_row(row, members, me)
+
+
+def _linked_by(me: str, chat: Chain, space: Chain) -> bool:
+    """The bot itself made the link. Upgrading a Space copies links in the bot's name, so
+    the oldest event for the room counts, and none of a Space whose past is not seen."""
+    if space.root.create.predecessor:
+        return False
+    found = link(chat, space)
+    if found is None:
+        return False
+    oldest = next(
+        marked.room.children[found.room_id]
+        for marked in reversed(space.rooms)
+        if found.room_id in marked.room.children
+    )
+    return oldest.cause.sender == me and found.child.cause.sender == me
+
+
+def _owner_of_row(row: Row | None, members: Collection[str], me: str) -> Owner | None:
+    """The row's owner, if they were ever there, or nobody but the bot ever was."""
+    owner = row.matrix_user_id if row else None
+    if owner is None or owner == me or not is_user_id(owner):
+        return None
+    return Owner(owner) if owner in members or not members else None
 
 
 def _member(chain: Chain, user_id: str) -> Cause | None:

@@ -17,6 +17,8 @@ class Link(NamedTuple):
 
     space: Chain
     child: Child
+    room_id: str
+    """The room of the chat's chain that it names."""
     newest: bool
     """It stands in the newest Space and names the newest room."""
 
@@ -41,7 +43,7 @@ def link(chat: Chain, space: Chain) -> Link | None:
             child = holder.room.children.get(marked.room.room_id)
             if child is not None:
                 newest = marked is chat.rooms[0] and holder is space.rooms[0]
-                return Link(space, child, newest)
+                return Link(space, child, marked.room.room_id, newest)
     return None
 
 

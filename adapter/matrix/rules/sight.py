@@ -11,7 +11,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from adapter.matrix.facts import Facts, Gone, Present, Unknown
-from adapter.matrix.identity import Chain, Lineage, Marker
+from adapter.matrix.identity import Chain, Lineage, Newer
 from adapter.matrix.rows import SPACE, Row
 from controller.model import DETACHED
 
@@ -43,13 +43,15 @@ class Sight(NamedTuple):
     blind: bool = False
     """A joined room, or one of an unknown owner, was not read: it may be anybody's."""
     hold: frozenset[str] = frozenset()
+    left_alone: frozenset[str] = frozenset()
+    """Owners with a Space that a later version wrote, and that no row knows."""
 
     @property
     def whole(self) -> bool:
         return not (self.blocked or self.blind)
 
     def blocks(self, owner: str | None) -> bool:
-        return self.blind or owner in self.blocked
+        return self.blind or owner in self.blocked or owner in self.left_alone
 
     def mode(self, chain: Chain, row: Row | None, kin: Lineage, *, gone: bool) -> Mode:
         """Decide how far a chain with this newest `row` may be decided."""
@@ -57,12 +59,12 @@ class Sight(NamedTuple):
             return Mode.HELD
         waits = chain.key in kin.waiting
         unsettled = waits or chain.root.room_id in kin.orphaned
+        claim = chain.claim()
         # Rooms that nobody could read may say whose legacy room it is.
-        guessed = chain.claim() is None and (
-            unsettled or not self.whole or chain.key in kin.doubtful
-        )
+        guessed = claim is None and (unsettled or not self.whole)
         if row is None or (row.reason == "upgraded" and row.room_id != chain.key):
-            return Mode.HIDDEN if waits or guessed else Mode.OPEN
+            newer = isinstance(claim, Newer)
+            return Mode.HIDDEN if waits or guessed or newer else Mode.OPEN
         if row.reason == "upgraded" and (waits or chain.key in kin.refused):
             return Mode.STANDS
         if gone:
@@ -90,7 +92,7 @@ def _read(facts: Facts, rows: Mapping[str, Row], hold: frozenset[str]) -> Sight:
     blind = False
     for room_id in rows.keys() | facts.joined:
         fact, row = facts.rooms.get(room_id), rows.get(room_id)
-        if isinstance(fact, Present | Gone) or room_id in hold:
+        if isinstance(fact, Present | Gone) or (room_id in hold and row is None):
             continue
         if isinstance(fact, Unknown) and (fact.overdue or _is_expected(fact, row)):
             continue
@@ -102,17 +104,19 @@ def _read(facts: Facts, rows: Mapping[str, Row], hold: frozenset[str]) -> Sight:
 
 
 def _with_hidden_spaces(seen: Sight, rows: Mapping[str, Row], kin: Lineage) -> Sight:
-    blocked, blind = set(seen.blocked), seen.blind
+    blocked, blind, alone = set(seen.blocked), seen.blind, set(seen.left_alone)
     for chain in kin.chains:
         if chain.kind != SPACE or not rows.keys().isdisjoint(chain.ids()):
             continue
         if seen.mode(chain, None, kin, gone=False) is Mode.HIDDEN:
             claim = chain.claim()
-            if isinstance(claim, Marker) and claim.owner:
+            if isinstance(claim, Newer):
+                alone.update([claim.owner] if claim.owner else [])
+            elif claim and claim.owner:
                 blocked.add(claim.owner)
             else:
                 blind = True
-    return Sight(frozenset(blocked), blind, seen.hold)
+    return Sight(frozenset(blocked), blind, seen.hold, frozenset(alone))
 
 
 def _is_expected(fact: Unknown, row: Row | None) -> bool:

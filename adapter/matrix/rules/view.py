@@ -8,9 +8,9 @@ from functools import cached_property
 
 from adapter.matrix.facts import Facts
 from adapter.matrix.identity import Lineage
-from adapter.matrix.rows import CHAT, Row
+from adapter.matrix.rows import Row
 from adapter.matrix.rules.cases import Case
-from adapter.matrix.rules.places import Place, Places, chat_places
+from adapter.matrix.rules.places import Places
 from adapter.matrix.rules.sight import Mode, Sight
 from controller.model import DETACHED
 
@@ -32,21 +32,15 @@ class View:
         return {case.key: case for case in self.every}
 
     @cached_property
-    def rows_in_use(self) -> Mapping[Place, str]:
-        """Which room's row holds each place of a chat in the cache."""
-        return {
-            place: row.room_id
-            for row in self.rows.values()
-            if row.room_type == CHAT and row.status != DETACHED
-            for place in chat_places(row)
-        }
-
-    @cached_property
     def held_owners(self) -> frozenset[str | None]:
-        """Owners of whom a guard or a creation in flight holds a room."""
-        rows = {self.rows[r].matrix_user_id for r in self.seen.hold if r in self.rows}
-        held = {case.user_id for case in self.every if case.mode is Mode.HELD}
-        return frozenset(rows | held)
+        """Owners of whom something stands undecided: held, or seen too little of."""
+        owners = {self.rows[r].matrix_user_id for r in self.seen.hold if r in self.rows}
+        for case in self.every:
+            replaced = case.row is not None and case.row.reason == "upgraded"
+            if case.mode is not Mode.OPEN and not replaced:
+                owners.add(case.user_id)
+                owners.add(case.claim.owner if case.claim else None)
+        return frozenset(owners - {None})
 
     def is_blocked(self, case: Case) -> bool:
         """Too little is seen, or too much is held, to write anything for this chain."""

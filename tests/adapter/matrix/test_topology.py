@@ -9,12 +9,22 @@ from random import Random
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from adapter.matrix.decision import decide, detach_guard
 from adapter.matrix.desired import Desired
 from adapter.matrix.facts import Facts, Unknown
 from adapter.matrix.rows import FIELDS, Row
+from adapter.matrix.settings import ReconcileSettings
 from adapter.matrix.topology import render
 from controller.diff import diff
-from tests.adapter.matrix.worlds import ME, World, resources, rows, worlds
+from tests.adapter.matrix.worlds import (
+    ME,
+    STEP,
+    World,
+    resources,
+    rows,
+    take,
+    worlds,
+)
 
 MANY = settings(max_examples=12 * settings().max_examples)
 """Over a thousand worlds; HYPOTHESIS_PROFILE=soak makes it twelve thousand."""
@@ -169,8 +179,10 @@ def test_a_room_that_was_not_seen_changes_nothing_but_its_own_status(
     world, cache = situation
     after = converge(world, cache)
     dropped = sorted(world.rooms)[which % len(world.rooms)] if world.rooms else ""
-    # What is neither joined nor in the cache, nobody can miss.
-    how = how if dropped in after else min(how, 1)
+    # What is neither joined nor in the cache, nobody can miss; who was thrown out is
+    # refused, and that this hides what the room said is no news.
+    expected = dropped in after and after[dropped].status != "detached"
+    how = how if expected else min(how, 1)
     desired = render(drop(world, dropped, how), after, ME)
     assert published(desired) == {}
     for change in diff(resources(after), desired.rooms):
@@ -223,3 +235,52 @@ def test_held_rows_stand_as_they_are(
 def test_fields_of_a_row_are_the_columns_that_take_part_in_a_diff() -> None:
     """The room id is the key, the revision is the target's."""
     assert set(FIELDS) == set(Row._fields) - {"room_id", "revision"}
+
+
+# Histories: the world changes, and passes see more or less of it.
+
+LOOK = st.tuples(st.just("pass"), st.integers(0, 2), st.integers(0, 30), st.booleans())
+HISTORY = st.lists(STEP | STEP | STEP | LOOK, min_size=2, max_size=26)
+STRICT = ReconcileSettings(max_detach=1, max_detach_percent=5)
+
+
+def half_seen(world: World, cache: dict[str, Row], which: int, how: int) -> Facts:
+    """What a look says that may have missed a room that it could know of."""
+    facts = world.facts()
+    known = sorted(cache.keys() | facts.joined)
+    if not known or which >= len(known):
+        return facts
+    missed = known[which]
+    expected = missed in cache and cache[missed].status != "detached"
+    return drop(world, missed, how if expected else min(how, 1))
+
+
+@MANY
+@given(HISTORY, st.booleans())
+def test_any_history_ends_converged(
+    history: list[tuple[str, int, int, int]], guarded: bool
+) -> None:
+    """Whatever passes saw on the way, the file is sound, and a whole look settles it."""
+    world, cache = World(), dict[str, Row]()
+    for name, a, b, c in history:
+        if name != "pass":
+            take(world, (name, a, b, c))
+            continue
+        whole = published(render(world.facts(), cache, ME))
+        seen = half_seen(world, cache, b, a)
+        done = decide(
+            seen, cache, ME, STRICT if guarded else ReconcileSettings(max_detach=99)
+        )
+        assert published(done.want).items() <= whole.items()
+        if done.cache.blocked:
+            counts = detach_guard(cache, done.want, STRICT).counts
+            assert [step for step in done.cache.steps if counts(step)] == []
+        cache = rows(done.want.rooms)
+        held = Counter(place for row in cache.values() for place in _places(row))
+        assert [place for place, times in held.items() if times > 1] == []
+        if c:
+            world.publish(done.want)
+    cache = converge(world, cache)
+    again = render(world.facts(), cache, ME)
+    assert cache_changes(cache, again) == []
+    assert published(again) == {}

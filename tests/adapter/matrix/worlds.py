@@ -80,6 +80,56 @@ class World:
         event = self.rooms[room].get((kind, key))
         return event["content"] if event else None
 
+    # What a bot makes, whole.
+
+    def space(self, owner: str, *, named: bool = True, joined: bool = True) -> str:
+        """A Space of `owner`; `named` by an identity, or legacy."""
+        identity = {"v": 1, "kind": "space", "owner": owner}
+        room = self.create(room_type="m.space", identity=identity if named else None)
+        if joined:
+            self.welcome(room, owner)
+        return room
+
+    def chat(
+        self,
+        owner: str,
+        number: int,
+        space: str | None = None,
+        *,
+        named: bool = True,
+        joined: bool = True,
+    ) -> str:
+        """A chat of `owner`, linked into `space`; `named` by an identity, or legacy."""
+        identity = {
+            "v": 1,
+            "kind": "chat",
+            "owner": owner,
+            "chat_id": f"C{number}",
+            "platform_chat_id": platform(owner, number),
+        }
+        room = self.create(identity=identity if named else None)
+        if joined:
+            self.welcome(room, owner)
+        if space:
+            self.child(space, room, {"via": ["hs"]}, ME)
+        return room
+
+    def welcome(self, room: str, user: str) -> None:
+        """Invite somebody, who comes."""
+        self.member(room, user, "invite", ME)
+        self.member(room, user, "join", user)
+
+    def upgrade(self, old: str, creator: str = ME) -> str:
+        """Replace a room, as a server does it: type and children move, nobody else."""
+        before = self.rooms[old]
+        room_type = before["m.room.create", ""]["content"].get("type")
+        new = self.create(creator, room_type, predecessor=old)
+        self.put(old, creator, "m.room.tombstone", "", {"replacement_room": new})
+        for (kind, key), event in list(before.items()):
+            if kind == "m.space.child" and event["content"].get("via"):
+                self.child(new, key, event["content"], creator)
+        return new
+
     def facts(self) -> Facts:
         rooms = {
             room: fact(room, state.values(), ME) for room, state in self.rooms.items()
@@ -98,6 +148,11 @@ class World:
             for name, content in change.new.fields.items():
                 kind, key = name.split("|", 1)
                 self.put(change.key.name, ME, kind, key, dict(content))
+
+
+def platform(owner: str, number: int) -> str:
+    """The conversation that `World.chat` names."""
+    return f"{owner[1:].partition(':')[0]}-{number}"
 
 
 def rows(found: Topology) -> dict[str, Row]:
@@ -131,9 +186,15 @@ def worlds(max_size: int = 22) -> st.SearchStrategy[World]:
 
 def build(steps: Iterable[tuple[str, int, int, int]]) -> World:
     world = World()
-    for name, a, b, c in steps:
-        _STEPS[name](world, a, b, c)
+    for step in steps:
+        take(world, step)
     return world
+
+
+def take(world: World, step: tuple[str, int, int, int]) -> None:
+    """Change the world by one operation; one that has nothing to work on does nothing."""
+    name, a, b, c = step
+    _STEPS[name](world, a, b, c)
 
 
 def _pick(found: list[str], index: int) -> str | None:
