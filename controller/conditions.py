@@ -16,3 +16,10 @@ class Condition(NamedTuple):
     reason: str
     message: str
     changed_at: int
+
+
+def following(old: Condition | None, new: Condition) -> Condition:
+    """Say `new` after `old`: `changed_at` moves only with `status`."""
+    if old is None or old.status != new.status:
+        return new
+    return new._replace(changed_at=old.changed_at)

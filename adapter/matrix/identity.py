@@ -121,9 +121,9 @@ def _named(
         return Malformed(cause, "its kind is not that of the room")
     if not is_user_id(owner) or owner == me:
         return Malformed(cause, "owner is missing or cannot be one")
-    request = content.get("request")
-    if request is not None and not isinstance(request, str):
-        return Malformed(cause, "request is no string")
+    # It decides nothing: one that cannot be read costs nobody their room.
+    asked = content.get("request")
+    request = asked if isinstance(asked, str) and asked else None
     if kind == SPACE:
         return Marker(cause, kind, owner, request=request)
     chat_id, platform = content.get("chat_id"), content.get("platform_chat_id")

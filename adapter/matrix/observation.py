@@ -66,7 +66,7 @@ async def observe(  # noqa: PLR0913 - three of them are for few callers
     up for room by room and the facts are not `complete`: nobody is then `absent`."""
     types = types or EventTypes()
     sent, got = wire.requests, wire.received
-    await _check_account(wire, me)
+    await check_account(wire, me)
     before = await wire.joined_rooms()
     complete, seen, after = True, Seen({}), before
     try:
@@ -141,7 +141,8 @@ def leads(found: Iterable[Fact], me: str) -> set[str]:
     return rooms
 
 
-async def _check_account(wire: Wire, me: str) -> None:
+async def check_account(wire: Wire, me: str) -> None:
+    """Raise `WrongToken` unless the access token is the account's."""
     user_id = (await wire.whoami()).user_id
     if user_id != me:
         what = f"the access token belongs to {user_id}, not to {me}"

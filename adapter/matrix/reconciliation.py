@@ -24,7 +24,7 @@ from adapter.matrix.decision import DAY, Pass, aged, decide, withheld
 from adapter.matrix.document import document, finding
 from adapter.matrix.errors import WireError
 from adapter.matrix.facts import EventTypes
-from adapter.matrix.observation import observe
+from adapter.matrix.observation import check_account, observe
 from adapter.matrix.publishing import Pace, Publisher
 from adapter.matrix.settings import ReconcileSettings
 from adapter.matrix.store import Store
@@ -223,7 +223,7 @@ async def _opened(
         yield wire, database
         return
     # A refused token must not leave a database behind that nobody asked for.
-    await wire.whoami()
+    await check_account(wire, client.user_id)
     async with Store.open(
         database, user_id=client.user_id, homeserver=client.homeserver
     ) as store:

@@ -57,7 +57,10 @@ def _binding(case: Case, row: Row, me: str, types: EventTypes) -> Iterator[Own]:
     stands = newest.room.binding
     field = f"{types.binding}|{me}"
     if isinstance(newest.identity, Marker):
-        if _says(newest.binding, newest.identity) == row.platform_chat_id:
+        if (
+            row.room_type != CHAT
+            or _says(newest.binding, newest.identity) == row.platform_chat_id
+        ):
             return
         want: dict[str, Any] = {
             "v": VERSION,

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapter.matrix.rows import ACTIVE, CHAT, SPACE, Row, key, topology
+from adapter.matrix.rows import ACTIVE, CHAT, SPACE, Row, Unread, key, topology
 from adapter.matrix.store import (
     BadValue,
     PlaceTaken,
@@ -284,7 +284,7 @@ async def test_a_pass_is_written_whole_or_not_at_all(store: Store) -> None:
     async def fail() -> None:
         async with store.transaction():
             await become(store, chat("!a", 1, "p1"))
-            await store.remember_unread(["!b"], 1)
+            await store.remember_unread({"!b": False}, 1)
             await store.set_conditions([Condition("Ready", "True", "Yes", "", 1)])
             await store.record_pass(1, "ok", {})
             raise LookupError
@@ -390,11 +390,23 @@ async def test_opening_can_be_cancelled(tmp_path: Path) -> None:
 
 async def test_unread_rooms_keep_the_time_they_were_first_unread(store: Store) -> None:
     """A room that is unread again keeps its time; one that was read is forgotten."""
-    await store.remember_unread({"!a", "!b"}, 10)
-    await store.remember_unread(["!b", "!c", "!c"], 20)
-    assert await store.unread() == {"!b": 10, "!c": 20}
-    await store.remember_unread([], 30)
+    await store.remember_unread({"!a": False, "!b": False}, 10)
+    await store.remember_unread({"!b": False, "!c": True}, 20)
+    assert await store.unread() == {"!b": Unread(10), "!c": Unread(20, 20)}
+    await store.remember_unread({}, 30)
     assert await store.unread() == {}
+
+
+async def test_absence_has_a_time_of_its_own(store: Store) -> None:
+    """It begins when the bot is known not to be in the room, and ends with a doubt."""
+    await store.remember_unread({"!a": False}, 10)
+    await store.remember_unread({"!a": True}, 20)
+    await store.remember_unread({"!a": True}, 30)
+    assert await store.unread() == {"!a": Unread(10, 20)}
+    await store.remember_unread({"!a": False}, 40)
+    assert await store.unread() == {"!a": Unread(10)}
+    await store.remember_unread({"!a": True}, 50)
+    assert await store.unread() == {"!a": Unread(10, 50)}
 
 
 async def test_the_last_hundred_passes_are_kept(store: Store) -> None:
