@@ -130,8 +130,6 @@ def _told(
     rules: Mapping[str, Any] = error.schema if isinstance(error.schema, dict) else {}
     known = rules.get("properties", {})
     match error.validator:
-        case "not":
-            yield (), "must not be here"
         case "required":
             for name in (name for name in wanted if name not in given):
                 hint = _hint(known.get(name, {}), root)
