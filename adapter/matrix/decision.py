@@ -104,13 +104,14 @@ def _guarded(
     blocked as well, as it is one event that gives up too much."""
     want, guard = look(frozenset())
     cache = plan(diff(have, want.rooms), guard)
-    blocked, newly = cache.blocked, cache.blocked
+    blocked = {change.key: change for change in cache.blocked}
+    newly = cache.blocked
     while newly:
-        want, guard = look(frozenset(change.key.name for change in blocked))
+        want, guard = look(frozenset(key.name for key in blocked))
         cache = plan(diff(have, want.rooms), Guard(guard.counts, 0))
-        newly = cache.blocked
-        blocked += newly
-    return want, Plan(cache.steps, tuple(sorted(blocked, key=lambda one: one.key)))
+        newly = tuple(one for one in cache.blocked if one.key not in blocked)
+        blocked |= {change.key: change for change in newly}
+    return want, Plan(cache.steps, tuple(blocked[key] for key in sorted(blocked)))
 
 
 def detach_guard(

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from adapter.matrix.desired import Desired
-from adapter.matrix.facts import EventTypes, Facts, Unknown
+from adapter.matrix.facts import EventTypes, Facts, Present, Unknown
 from adapter.matrix.identity import lineage
 from adapter.matrix.rows import Row, key, resource
 from adapter.matrix.rules.cases import Case, cases
@@ -76,11 +76,19 @@ def _standing(
         if case.mode is not Mode.OPEN or case.owner:
             decided.update(case.chain.ids())
     for room_id, row in rows.items():
-        if room_id not in decided:
-            becomes = leftover(facts, seen, me, row)
-            if becomes is None or becomes.status != DETACHED:
-                standing[room_id] = row
+        if room_id not in decided and _keeps_places(facts, seen, me, row):
+            standing[room_id] = row
     return standing
+
+
+def _keeps_places(facts: Facts, seen: Sight, me: str, row: Row) -> bool:
+    becomes = leftover(facts, seen, me, row)
+    if becomes is not None:
+        return becomes.status != DETACHED
+    # A row that was given up, of a room that is seen and has no place: the cache has
+    # no vote in rule 7.
+    is_seen = seen.whole and isinstance(facts.rooms.get(row.room_id), Present)
+    return row.status != DETACHED or row.room_id in seen.hold or not is_seen
 
 
 def _own_events(
