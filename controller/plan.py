@@ -60,6 +60,8 @@ def plan(changes: Iterable[Change], guard: Guard | None = None) -> Plan:
 def line(change: Change) -> str:
     """One line for people: sign, key, each field as `name: old -> new`, who made it so.
 
+    Who stands behind a resource that is new would be whoever touched it last.
+
     Whatever has no glyph of its own is escaped, in names too."""
     fields = change.fields.items()
     if change.new is None:
@@ -69,7 +71,7 @@ def line(change: Change) -> str:
     else:
         details = [f"{n}: {_text(old)} -> {_text(new)}" for n, (old, new) in fields]
     text = f"{SIGNS[change.action]} {change.key}  {', '.join(details)}"
-    if change.cause and change.cause.sender:
+    if change.cause and change.cause.sender and change.action is not Action.CREATE:
         text += f"   by {change.cause.sender}"
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 

@@ -110,9 +110,7 @@ async def homeserver(
     ready within `patience` seconds.
     """
     if importlib.util.find_spec("synapse") is None:
-        msg = (
-            "the embedded homeserver is not installed: pip install 'spacekeeper[demo]'"
-        )
+        msg = "the embedded homeserver is not installed: pip install '.[demo]'"
         raise HomeserverError(msg)
     with _folder(folder) as home, _reserved(port) as port:
         secret = secrets.token_hex()

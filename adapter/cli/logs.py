@@ -35,10 +35,15 @@ def to_stderr(
     nio = logging.getLogger("nio")
     nio_before = nio.level
     nio.setLevel(logging.CRITICAL)
+    # It tells of each retry in words of its own; the last error says it all.
+    retries = logging.getLogger("stamina")
+    retries_before = retries.level
+    retries.setLevel(logging.ERROR)
     try:
         yield
     finally:
         nio.setLevel(nio_before)
+        retries.setLevel(retries_before)
         root.setLevel(before)
         root.removeHandler(handler)
 

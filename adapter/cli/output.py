@@ -47,6 +47,8 @@ class Shown:
     failed: int | None = None
     waiting: int = 0
     """Steps that the next pass will look at again."""
+    waits: int = 0
+    """Rooms that are not decided until every room can be read."""
 
     def json(self) -> dict[str, Any]:
         """The shape of schemas/plan.v1.json. What is blocked counts as that alone."""
@@ -73,6 +75,7 @@ def of_pass(decided: Pass) -> Shown:
         decided.cache.blocked + decided.publish.blocked,
         tuple(decided.want.findings),
         decided.want.unknown,
+        waits=decided.want.waiting,
     )
 
 
@@ -87,6 +90,7 @@ def of_report(done: PassReport) -> Shown:
         applied=counts[Result.APPLIED] + counts[Result.PUBLISHED],
         failed=counts[Result.FAILED],
         waiting=counts[Result.WAITING] + counts[Result.STALE],
+        waits=shown.waits,
     )
 
 
@@ -157,6 +161,8 @@ def _line(change: Change) -> str:
 def _summary(shown: Shown, same: str) -> str:
     counts = Counter(change.action for change in shown.steps)
     parts = [f"{counts[a]} to {a.value}" for a in Action if counts[a]]
+    if shown.waits:
+        parts.append(f"{shown.waits} waiting until every room can be read")
     first = ", ".join(parts) if parts or shown.blocked else same
     rest = [
         f"{count} {word}"

@@ -21,6 +21,7 @@ from adapter.matrix import migrations
 from adapter.matrix.faults import (
     DatabaseDamaged,
     DatabaseLocked,
+    DatabaseMissing,
     DatabaseUnusable,
     NewerDatabase,
     StoreError,
@@ -70,6 +71,10 @@ def lock(path: Path) -> Iterator[None]:
     would let two others lock two files of one name."""
     with reachable(path):
         _refuse_what_is_no_file(path)
+        if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+            raise DatabaseUnusable(
+                path, "it may not be written; correct its permissions"
+            )
         descriptor = _locked(path)
     try:
         yield
@@ -107,6 +112,7 @@ def snapshot(path: Path, account: Account) -> tuple[sqlite3.Connection, str | No
 
     Nothing on the disk changes. What cannot be read is an empty database, and the
     reason for it; only another bot's, or a newer one, is refused."""
+    _refuse_what_is_no_file(path)
     because = None
     try:
         copy = _examined(path, _copied)
@@ -130,8 +136,6 @@ def _refuse_what_is_no_file(path: Path) -> None:
         raise DatabaseUnusable(path, "it is a folder; set `database` to a file in it")
     if path.exists() and not path.is_file():
         raise DatabaseUnusable(path, "it is no regular file; set another `database`")
-    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
-        raise DatabaseUnusable(path, "it may not be written; correct its permissions")
 
 
 def _locked(path: Path) -> int:
@@ -266,7 +270,7 @@ def _check_account(
 def _copied(path: Path) -> sqlite3.Connection:
     """Copy a database into memory as its last commit left it, and write nothing."""
     if not path.is_file():
-        raise DatabaseUnusable(path, "there is no such file")
+        raise DatabaseMissing(path)
     if not _size(path):
         # SQLite would throw away a -wal that it finds beside it, even to read.
         return _in_memory()

@@ -59,7 +59,7 @@ class Pass:
 
     @property
     def in_sync(self) -> bool:
-        return not (self.cache or self.publish)
+        return not (self.cache or self.publish or self.want.waiting)
 
 
 def decide(  # noqa: PLR0913 - all that one pass looks at

@@ -36,4 +36,6 @@ class Desired(NamedTuple):
     successors: Mapping[str, str] = MappingProxyType({})
     """Replaced room -> the newest room of its upgrade chain."""
     unknown: Mapping[str, str] = MappingProxyType({})
-    """Room -> why it could not be read."""
+    """Room -> why it could not be read, or what it waits for to be decided."""
+    waiting: int = 0
+    """How many of the bot's rooms are not bound until the unknown ones are seen."""

@@ -34,6 +34,11 @@ class DatabaseUnusable(StoreError):  # noqa: N818
         super().__init__(f"{path} cannot be used as the database: {why}")
 
 
+class DatabaseMissing(StoreError):  # noqa: N818
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"there is no database yet at {path}")
+
+
 class DatabaseFull(StoreError):  # noqa: N818
     def __init__(self, path: Path) -> None:
         super().__init__(

@@ -34,7 +34,7 @@ from controller.apply import Outcome, Result
 from controller.model import Change
 
 PAUSE = 60.0
-"""Seconds without publishing after the server's first 429."""
+"""Seconds without publishing in the background after the server's first 429."""
 TOO_LARGE = 413
 
 
@@ -49,7 +49,9 @@ class Memory(Protocol):
 class Pace:
     """Unpaced until the server's first 429, then `rate` steps a second.
 
-    `patience` is how many seconds may be waited in all, `None` for any."""
+    `patience` is how many seconds may be waited in all. With `None` it may take any
+    time, and the first 429 is answered by a pause of a minute at least: nobody waits
+    for what is published in the background."""
 
     def __init__(
         self,
@@ -65,7 +67,8 @@ class Pace:
 
     def slow_down(self, retry_after: float) -> None:
         self._limited = True
-        self._next = max(PAUSE, retry_after)
+        self._next = retry_after if self._patience is not None else PAUSE
+        self._next = max(self._next, retry_after, self._between)
 
     async def turn(self) -> bool:
         """Wait for the next step's turn; false if that would take too much patience."""

@@ -108,26 +108,30 @@ class Reconciler:
         log.info("pass", extra={"cache": dict(report.counts), **_sizes(decided)})
         return decided, report
 
-    async def publish(self, decided: Pass, *, patience: float | None) -> Report:
+    async def publish(
+        self, decided: Pass, cache: Report, *, patience: float | None
+    ) -> PassReport:
         """Publish what is due, waiting for the server's limits as long as `patience`."""
         pace = Pace(self.settings.publish_rate, patience)
         target = Publisher(self.wire, self.store, pace, self.types, _now)
-        report = await apply(decided.publish, target)
-        await self.store.set_conditions([published(report, _now())])
-        return report
+        done = PassReport(decided, cache, await apply(decided.publish, target))
+        async with self.store.transaction():
+            await self.store.conclude_pass(done.result)
+            await self.store.set_conditions([published(done.publish, _now())])
+        return done
 
     async def _record(self, decided: Pass, cache: Report) -> None:
         at = decided.observed_at
         await self.store.record_pass(
             at, PassReport(decided, cache).result, _told(decided)
         )
-        await self.store.set_conditions([observed(at), converged(cache, at)])
+        await self.store.set_conditions([observed(decided), converged(decided, cache)])
 
     async def _record_failure(self, error: WireError) -> None:
         at = _now()
         async with self.store.transaction(at):
             await self.store.record_pass(at, "failed", {"error": str(error)})
-            await self.store.set_conditions([observed(at, error)])
+            await self.store.set_conditions([unobserved(error, at)])
 
 
 async def look(
@@ -176,8 +180,7 @@ async def reconcile_once(
         reconciler = _reconciler(wire, store, client, settings, types)
         decided, cache = await reconciler.converge(allow_detach)
         patience = reconciler.settings.publish_patience
-        done = await reconciler.publish(decided, patience=patience)
-        return PassReport(decided, cache, done)
+        return await reconciler.publish(decided, cache, patience=patience)
 
 
 async def observed_document(
@@ -233,14 +236,22 @@ async def _opened(
 # --- conditions --------------------------------------------------------------
 
 
-def observed(at: int, error: WireError | None = None) -> Condition:
-    if error is None:
-        return Condition("Observed", "True", "Complete", "all rooms were looked at", at)
+def observed(decided: Pass) -> Condition:
+    """Matrix was looked at as a whole; single rooms may have refused to show themselves."""
+    at, vain = decided.observed_at, len(decided.want.unknown) - decided.want.waiting
+    if vain:
+        message = f"all rooms were looked at, {vain} of them in vain"
+        return Condition("Observed", "True", "RoomsUnknown", message, at)
+    return Condition("Observed", "True", "Complete", "all rooms were looked at", at)
+
+
+def unobserved(error: WireError, at: int) -> Condition:
     return Condition("Observed", "False", type(error).__name__, str(error), at)
 
 
-def converged(report: Report, at: int) -> Condition:
+def converged(decided: Pass, report: Report) -> Condition:
     """Whether the cache says what Matrix says."""
+    at = decided.observed_at
     if report.plan.blocked:
         message = (
             f"{len(report.plan.blocked)} changes would give up more rooms at once than "
@@ -252,6 +263,9 @@ def converged(report: Report, at: int) -> Condition:
     if report.counts[Result.STALE]:
         message = "rows changed during the pass; the next one looks again"
         return Condition("Converged", "False", "Stale", message, at)
+    if decided.want.waiting:
+        message = f"{decided.want.waiting} rooms wait until every room can be read"
+        return Condition("Converged", "False", "Waiting", message, at)
     return Condition(
         "Converged", "True", "InSync", "the cache says what Matrix says", at
     )

@@ -214,6 +214,14 @@ class Store:
             )
         return int(number)
 
+    async def conclude_pass(self, result: str) -> None:
+        """Say anew how the last pass went, once all of it is done."""
+        async with self.transaction():
+            await self._db.execute(
+                "UPDATE passes SET result = ? WHERE id = (SELECT max(id) FROM passes)",
+                [result],
+            )
+
     async def last_pass(self) -> PassRecord | None:
         found = await self._db.fetch(
             "SELECT id, at, result, report FROM passes ORDER BY id DESC LIMIT 1"

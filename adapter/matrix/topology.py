@@ -25,6 +25,8 @@ from adapter.matrix.rules.sight import Mode, Sight, sight
 from adapter.matrix.rules.view import View
 from controller.model import DETACHED, Resource
 
+WAITS = "waits until every room can be read"
+
 
 def render(
     facts: Facts,
@@ -44,6 +46,7 @@ def render(
     given = places(every, kin.chains, _standing(facts, rows, every, seen, me), rows)
     view = View(facts, rows, me, kin, seen, every, given)
     drawn = draw(view)
+    waiting = _waiting(view)
     have, want = grouped(_own_events(view, drawn, types or EventTypes()))
     return Desired(
         rooms={key(room): resource(*drawn[room]) for room in sorted(drawn)},
@@ -54,12 +57,26 @@ def render(
         successors={
             room: chain.key for chain in kin.chains for room in chain.ids()[1:]
         },
-        unknown={
-            room: fact.why
-            for room, fact in sorted(facts.rooms.items())
-            if isinstance(fact, Unknown) and (room in rows or room in facts.joined)
-        },
+        unknown=_unread(facts, rows) | dict.fromkeys(waiting, WAITS),
+        waiting=len(waiting),
     )
+
+
+def _waiting(view: View) -> list[str]:
+    """The bot's rooms that too little is seen to bind, unless a later version's."""
+    return sorted(
+        chain.key
+        for chain in view.kin.chains
+        if chain.key not in view.cases and not chain.is_newer
+    )
+
+
+def _unread(facts: Facts, rows: Mapping[str, Row]) -> dict[str, str]:
+    return {
+        room: fact.why
+        for room, fact in sorted(facts.rooms.items())
+        if isinstance(fact, Unknown) and (room in rows or room in facts.joined)
+    }
 
 
 def _standing(

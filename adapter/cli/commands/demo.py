@@ -17,11 +17,11 @@ def demo() -> int:
 
     \b
     Examples:
-      pip install 'spacekeeper[demo]'
+      pip install '.[demo]'
       spacekeeper demo
     """
     if find_spec("synapse") is None or find_spec("aiohttp") is None:
-        msg = "the demo needs a homeserver: run `pip install 'spacekeeper[demo]'` first"
+        msg = "the demo needs a homeserver: run `pip install '.[demo]'` first"
         raise CommandError(msg)
     from adapter.cli.demo import main
 

@@ -40,8 +40,9 @@ def plan(session: Session, output: str) -> int:
     shown = out.of_pass(decided)
     out.show(shown, output)
     if shown.blocked:
+        _explain_guard(len(shown.blocked))
         return BLOCKED
-    if shown.steps:
+    if shown.steps or shown.waits:
         return DRIFT
     return _unless_incomplete(decided)
 
@@ -75,11 +76,22 @@ def reconcile(session: Session, output: str, allow_detach: int | None) -> int:
     shown = out.of_report(done)
     out.show(shown, output)
     out.show_failures(done)
+    if shown.blocked:
+        _explain_guard(len(shown.blocked))
     if shown.failed:
         return ERROR
     if shown.blocked:
         return BLOCKED
     return _unless_incomplete(done.decided)
+
+
+def _explain_guard(blocked: int) -> None:
+    click.echo(
+        f"spacekeeper: a guard holds back {blocked} changes, which would give up more "
+        "rooms at once than the settings allow: if they are right, run "
+        f"`spacekeeper reconcile --allow-detach {blocked}`",
+        err=True,
+    )
 
 
 def _unless_incomplete(decided: Pass) -> int:

@@ -198,7 +198,13 @@ def _status(view: View, case: Case) -> Standing:
         return Standing(DETACHED, "unlinked", found.child.cause)
     if row and row.reason == "unlinked" and not found and _hidden_space(view, case):
         return Standing(DETACHED, "unlinked", evidence=row.evidence)
-    return _by_members(case)
+    standing = _by_members(case)
+    if found and standing.status != DETACHED:
+        # A link that was made anew is why the room is in use again.
+        causes = [cause for cause in (standing.cause, found.child.cause) if cause]
+        newest = max(causes, key=lambda cause: (cause.at, cause.event_id))
+        return standing._replace(cause=newest)
+    return standing
 
 
 def _by_members(case: Case) -> Standing:

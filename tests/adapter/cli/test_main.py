@@ -211,4 +211,4 @@ def test_demo_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     result = run("demo")
     assert result.exit_code == 1
     assert is_one_sentence(result.stderr)
-    assert "spacekeeper[demo]" in result.stderr
+    assert "pip install '.[demo]'" in result.stderr

@@ -190,9 +190,7 @@ def test_plan_as_text(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with_reconciliation(monkeypatch, look=lambda: decided)
     result = run("--config", config, "plan")
     assert result.stdout == (
-        '+ room !r  chat_id="C1", name="x\\\\u001b[2J\\u202e"   by @bot:hs.test\n'.replace(
-            "\\\\", "\\"
-        )
+        '+ room !r  chat_id="C1", name="x\\\\u001b[2J\\u202e"\n'.replace("\\\\", "\\")
         + '~ room !u  name: "a" -> "b"\n'
         f'^ room !r  {BINDING}: nothing -> {{"v": 1, "platform_chat_id": "p"}}\n'
         '- room !q  reason: nothing -> "unlinked", status: "active" -> "detached"'

@@ -604,7 +604,7 @@ async def test_reading_a_closed_database_changes_no_byte(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "what",
-    ["missing", "garbage", "folder", "cut", "log alone"],
+    ["missing", "garbage", "cut", "log alone"],
 )
 async def test_what_cannot_be_read_reads_as_empty(
     tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture
@@ -616,8 +616,6 @@ async def test_what_cannot_be_read_reads_as_empty(
             pass
         case "garbage":
             path.write_bytes(b"no database" * 1000)
-        case "folder":
-            path.mkdir()
         case "cut":
             await filled(path, 100)
             path.write_bytes(path.read_bytes()[:-5000])
@@ -635,3 +633,10 @@ async def test_what_cannot_be_read_reads_as_empty(
     assert contents(tmp_path) == before
     (record,) = caplog.records
     assert record.getMessage().endswith("reading it as empty")
+
+
+async def test_a_folder_is_no_database_to_read_either(tmp_path: Path) -> None:
+    """It is a mistake in the settings, and not a cache that happens to be empty."""
+    with pytest.raises(DatabaseUnusable, match="it is a folder"):
+        async with Store.read(tmp_path):
+            pass

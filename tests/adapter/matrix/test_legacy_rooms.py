@@ -98,6 +98,7 @@ async def test_an_id_is_stored_before_it_is_published(city: City) -> None:
     await city.bot.set_power(one, {city.bot.user_id: 0})
     first = await city.once()
     assert first.result == "failed"
+    assert city.query("SELECT result FROM passes") == [("failed",)]
     assert city.bound(one) == ("chat", bob.user_id, space, "C1", derived(one))
     assert await city.binding(one) is None
     assert await city.binding(two) is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from adapter.matrix.decision import decide
 from adapter.matrix.facts import Fact, Facts
 from adapter.matrix.rows import Row
 from adapter.matrix.topology import render
@@ -13,6 +14,7 @@ from tests.adapter.matrix.rules.looking import (
     BINDING,
     BOB,
     CAROL,
+    LINKED,
     UNREAD,
     City,
     child_field,
@@ -348,3 +350,25 @@ def test_an_order_of_reasons(world: World) -> None:
         "bot_kicked",
         "upgraded",
     ]
+
+
+def test_rooms_that_wait_for_a_whole_look_are_counted(city: City) -> None:
+    """A plan that leaves them out is not in sync, and names each of them."""
+    world, cache, names = city
+    old = world.chat(CAROL, 1, world.space(CAROL, named=False), named=False)
+    found = decide(facts(world, hide={names[0]: UNREAD}), cache, ME)
+    assert (found.cache.steps, found.publish.steps) == ((), ())
+    assert found.want.waiting == 2
+    assert found.want.unknown[old] == "waits until every room can be read"
+    assert not found.in_sync
+
+
+def test_who_links_a_room_again_stands_behind_its_coming_back(city: City) -> None:
+    """Not who joined it long ago."""
+    world, cache, names = city
+    world.child(names[0], names[1], {}, ALICE)
+    cache = converge(world, cache)
+    world.child(names[0], names[1], LINKED, ME)
+    (change,) = decide(world.facts(), cache, ME).cache.steps
+    assert change.cause is not None
+    assert (change.cause.sender, change.cause.event_id) == (ME, last(world))
