@@ -149,7 +149,12 @@ def load(path: str | Path, environ: Mapping[str, str]) -> Config:
         raise ConfigError(_sentence(path, data is not None, unread + placed))
     if data is not None:
         _warn_if_open(path)
-    return _config(whole, path.absolute().parent)
+    config = _config(whole, path.absolute().parent)
+    if config.database.resolve() == path.resolve():
+        # As a damaged database it would be moved aside, and the token with it.
+        msg = f"`database` is {path} itself: name another file"
+        raise ConfigError(msg)
+    return config
 
 
 def seconds(duration: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,9 @@ def refuse_unwritable(path: Path) -> None:
         raise CommandError(msg)
     if not path.absolute().parent.is_dir():
         msg = f"{path} cannot be written: its folder does not exist"
+        raise CommandError(msg)
+    if not os.access(path.absolute().parent, os.W_OK):
+        msg = f"{path} cannot be written: give --config a file in a folder that can be"
         raise CommandError(msg)
 
 

@@ -264,6 +264,12 @@ def test_what_is_no_config_is_told_in_a_sentence(
     assert refused(file, text).startswith(said)
 
 
+def test_the_config_file_is_no_database(file: Path) -> None:
+    """It would be taken for a damaged one, and moved aside with the token in it."""
+    said = refused(file, GOOD + "database: ./spacekeeper.yaml\n")
+    assert said == "`database` is FILE itself: name another file"
+
+
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     assert refused(tmp_path) == "FILE cannot be read: Is a directory"
     (tmp_path / "x").write_bytes(b"\xff")

@@ -248,6 +248,17 @@ def test_where_nothing_can_be_written_nothing_is_asked(
     assert server.asked == []
 
 
+def test_where_nobody_may_write_nothing_is_asked(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that is read-only, said by the system: the tests may be run by root."""
+    monkeypatch.setattr("adapter.cli.config_file.os.access", lambda path, mode: False)
+    result = log_in(tmp_path / "c.yaml", server)
+    assert result.exit_code == 1
+    assert is_one_sentence(result.stderr)
+    assert server.asked == []
+
+
 def test_a_broken_config_is_left_alone(server: Server, tmp_path: Path) -> None:
     config = configured(tmp_path, f"access_token: {TOKEN}: [")
     result = log_in(config, server)
