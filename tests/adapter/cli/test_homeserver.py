@@ -201,7 +201,7 @@ async def test_port_taken() -> None:
 async def test_synapse_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without Synapse the error says what to install."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    with pytest.raises(HomeserverError, match=r"pip install 'spacekeeper\[demo\]'"):
+    with pytest.raises(HomeserverError, match=r"pip install '\.\[demo\]'"):
         async with homeserver():
             pass
 
