@@ -82,7 +82,7 @@ def sight(
     A Space that cannot be bound for want of sight hides its links too: it counts as
     not read, and may in turn keep others from being bound."""
     seen = _read(facts, rows, hold)
-    while (wider := _with_hidden_spaces(seen, rows, kin)) != seen:
+    while (wider := _with_hidden_spaces(seen, facts, rows, kin)) != seen:
         seen = wider
     return seen
 
@@ -103,7 +103,9 @@ def _read(facts: Facts, rows: Mapping[str, Row], hold: frozenset[str]) -> Sight:
     return Sight(frozenset(blocked), blind, hold)
 
 
-def _with_hidden_spaces(seen: Sight, rows: Mapping[str, Row], kin: Lineage) -> Sight:
+def _with_hidden_spaces(
+    seen: Sight, facts: Facts, rows: Mapping[str, Row], kin: Lineage
+) -> Sight:
     blocked, blind, alone = set(seen.blocked), seen.blind, set(seen.left_alone)
     for chain in kin.chains:
         if chain.kind != SPACE or not rows.keys().isdisjoint(chain.ids()):
@@ -111,7 +113,8 @@ def _with_hidden_spaces(seen: Sight, rows: Mapping[str, Row], kin: Lineage) -> S
         if seen.mode(chain, None, kin, gone=False) is Mode.HIDDEN:
             claim = chain.claim()
             if isinstance(claim, Newer):
-                alone.update([claim.owner] if claim.owner else [])
+                joined = isinstance(facts.rooms[chain.key], Present)
+                alone.update([claim.owner] if claim.owner and joined else [])
             elif claim and claim.owner:
                 blocked.add(claim.owner)
             else:

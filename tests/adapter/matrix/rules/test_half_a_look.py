@@ -378,3 +378,15 @@ def test_of_spaces_without_the_place_one_that_the_bot_is_in_goes_first(
     world.member(gone, ME, "leave", ALICE)
     row = seen(world)[chat]
     assert (row.status, row.space_id) == ("active", losing)
+
+
+def test_a_later_versions_space_that_the_bot_left_holds_nobody_up(world: World) -> None:
+    """It has no place, and nothing can be written there by anybody."""
+    left = world.create(
+        room_type="m.space", identity={"v": 2, "kind": "space", "owner": ALICE}
+    )
+    world.member(left, ME, "leave", ME)
+    space = world.space(ALICE, named=False)
+    assert to_write(world) == {
+        (space, RECORD): {"v": 1, "kind": "space", "owner": ALICE}
+    }
