@@ -85,6 +85,11 @@ class Store:
         """Why a cache that was opened to be read could not be, and holds nothing."""
         self._db = connection
 
+    @property
+    def connection(self) -> Connection:
+        """For the tables of other modules; they write in a `transaction` of the store."""
+        return self._db
+
     @classmethod
     @asynccontextmanager
     async def open(
