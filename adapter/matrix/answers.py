@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import orjson
 
@@ -57,6 +57,12 @@ def answer(status: int, content: bytes, wait: float | None = None) -> Any:
             raise _not_matrix(status, content)
         return value
     raise _refusal(status, errcode, value, wait)
+
+
+def reject(what: str) -> NoReturn:
+    """Raise `Unexpected` for `what` of an answer that is not what the spec promises."""
+    what = f"{what} has not the shape that Matrix says"
+    raise Unexpected(what, brief="misshapen")
 
 
 def retry_after(header: str | None, now: datetime) -> float | None:

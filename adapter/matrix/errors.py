@@ -41,12 +41,21 @@ class WireError(Exception):
 
 
 class Unreachable(WireError):
-    """No whole answer came: refused, timed out, reset or cut. A write may have happened."""
+    """No whole answer came: refused, timed out, reset or cut.
+
+    A write may have happened if it was `sent`. It certainly was not where no connection
+    came about: refused, no such name, no trust in the certificate."""
 
     advice = (
         "check `homeserver` in the configuration and that the server runs; "
         "it is worth trying again"
     )
+
+    def __init__(
+        self, what: str, *, status: int = 0, brief: str = "", sent: bool = True
+    ) -> None:
+        super().__init__(what, status=status, brief=brief)
+        self.sent = sent
 
 
 class RateLimited(WireError):

@@ -7,20 +7,16 @@ what a lost answer meant is for the caller to find out.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-import re
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
-from urllib.parse import quote, urlsplit
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import quote
 
 import orjson
-import stamina
 
-from adapter.matrix.answers import answer, retry_after
+from adapter.matrix.answers import reject
 from adapter.matrix.errors import (
     Forbidden,
     NotAHomeserver,
@@ -34,6 +30,7 @@ from adapter.matrix.errors import (
     WireError,
     WrongToken,
 )
+from adapter.matrix.exchange import Exchange, Request
 
 if TYPE_CHECKING:
     import nio
@@ -58,26 +55,25 @@ Json = dict[str, Any]
 
 _V3: Final = "/_matrix/client/v3"
 _SLIDING: Final = "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync"
-_ATTEMPTS: Final = 5
-_LEAST_WAIT: Final = 0.2  # seconds, also where the server says 0
-_PASSING: Final = frozenset({502, 503, 504})  # a proxy's words for "not just now"
-_TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 _NO_ROOMS: Final[Json] = {"room": {"rooms": []}}
+_NONE: Final[Json] = {"types": []}
+_NO_EVENTS: Final[Json] = {
+    "presence": _NONE,
+    "account_data": _NONE,
+    "room": {
+        "ephemeral": _NONE,
+        "account_data": _NONE,
+        "state": _NONE,
+        "timeline": {"limit": 1, **_NONE},
+    },
+}
+"""What leaves nothing to say of a room but an invitation to it."""
 
 
 class Whoami(NamedTuple):
     user_id: str
     device_id: str | None
     """`None` for a token without a device, as an application service has."""
-
-
-class _Request(NamedTuple):
-    method: str
-    path: str
-    body: Mapping[str, Any] | None = None
-    token: bool = True
-    long: bool = False
-    """It answers with everything, and may take its time."""
 
 
 class Wire:
@@ -98,8 +94,7 @@ class Wire:
         timeout: float = 30.0,
         snapshot_timeout: float = 300.0,
     ) -> None:
-        self._client = client
-        self._patience = patience
+        self._exchange = Exchange(client, patience=patience, timeout=timeout)
         self._timeout = timeout
         self._snapshot_timeout = snapshot_timeout
         # From a random start: two processes of one device must not count alike.
@@ -107,18 +102,24 @@ class Wire:
         # One for good: Synapse keeps the state of a sliding sync connection, and drops
         # it only after a week or when the same connection starts afresh.
         self._connection = f"spacekeeper-{uuid.uuid4().hex[:12]}"
-        self.requests = 0
-        """Requests sent so far."""
-        self.received = 0
-        """Bytes of answers so far, decompressed."""
 
     def __repr__(self) -> str:
-        return f"<Wire to {_origin(self._client.homeserver)}>"
+        return f"<Wire to {self._exchange.origin}>"
+
+    @property
+    def requests(self) -> int:
+        """Requests sent so far."""
+        return self._exchange.requests
+
+    @property
+    def received(self) -> int:
+        """Bytes of answers so far, decompressed."""
+        return self._exchange.received
 
     # Who and what
 
     async def whoami(self) -> Whoami:
-        found = await self._read(_Request("GET", f"{_V3}/account/whoami"))
+        found = await self._exchange.read(Request("GET", f"{_V3}/account/whoami"))
         device = found.get("device_id")
         return Whoami(
             _text(found, "user_id"), device if isinstance(device, str) else None
@@ -126,8 +127,8 @@ class Wire:
 
     async def supports_sliding_sync(self) -> bool:
         """Whether the server offers simplified sliding sync (MSC4186)."""
-        found = await self._read(
-            _Request("GET", "/_matrix/client/versions", token=False)
+        found = await self._exchange.read(
+            Request("GET", "/_matrix/client/versions", token=False)
         )
         features = found.get("unstable_features")
         return (
@@ -135,14 +136,32 @@ class Wire:
             and features.get("org.matrix.simplified_msc3575") is True
         )
 
+    async def display_name(self, user_id: str) -> str | None:
+        """The name of the user's profile, `None` if there is none or it is not shown."""
+        path = _V3 + _path("profile", user_id, "displayname")
+        try:
+            found: Json = await self._exchange.read(Request("GET", path))
+        except (NotFound, Forbidden):
+            return None
+        name = found.get("displayname")
+        return name if isinstance(name, str) and name else None
+
     # Rooms
 
     async def joined_rooms(self) -> frozenset[str]:
-        found = await self._read(_Request("GET", f"{_V3}/joined_rooms"))
+        found = await self._exchange.read(Request("GET", f"{_V3}/joined_rooms"))
         rooms = found.get("joined_rooms")
         if not isinstance(rooms, list) or not all(isinstance(r, str) for r in rooms):
-            _reject("the list of joined rooms")
+            reject("the list of joined rooms")
         return frozenset(rooms)
+
+    async def joined_members(self, room_id: str) -> frozenset[str]:
+        """The members of a room that the account is in; else `Forbidden`."""
+        path = _V3 + _path("rooms", room_id, "joined_members")
+        members = (await self._exchange.read(Request("GET", path))).get("joined")
+        if not isinstance(members, dict):
+            reject("the list of a room's members")
+        return frozenset(members)
 
     async def state(self, room_id: str) -> list[Json]:
         """The room's current state events; of a room left or kicked from, its last.
@@ -150,10 +169,33 @@ class Wire:
         `Forbidden` is what a banned, a forgotten and a never known room have in common.
         """
         path = _V3 + _path("rooms", room_id, "state")
-        events: list[Json] = await self._read(_Request("GET", path), want=list)
+        events: list[Json] = await self._exchange.read(Request("GET", path), want=list)
         if not all(isinstance(event, dict) for event in events):
-            _reject("a room's state")
+            reject("a room's state")
         return events
+
+    async def messages(
+        self,
+        room_id: str,
+        *,
+        start: str,
+        end: str,
+        limit: int,
+        event_filter: Mapping[str, Any],
+    ) -> Json:
+        """A page of the room's events from the position `start` back to `end`.
+
+        It has a list `chunk`, the newest event first, and the position `end` where the
+        next page starts unless this is the last."""
+        query = (
+            f"dir=b&from={_encoded(start)}&to={_encoded(end)}&limit={limit}"
+            f"&filter={_encoded(orjson.dumps(event_filter))}"
+        )
+        path = _V3 + _path("rooms", room_id, "messages")
+        found: Json = await self._exchange.read(Request("GET", f"{path}?{query}"))
+        if not isinstance(found.get("chunk"), list):
+            reject("a page of messages")
+        return found
 
     async def put_state(
         self, room_id: str, event_type: str, state_key: str, content: Mapping[str, Any]
@@ -163,9 +205,70 @@ class Wire:
         path = _V3 + _path("rooms", room_id, "state", event_type, *key)
         return _text(await self._write("PUT", path, content), "event_id")
 
+    async def send(
+        self, room_id: str, event_type: str, txn: str, content: Mapping[str, Any]
+    ) -> str:
+        """Send an event, and return its id.
+
+        The same `txn` sends it once: later calls return the first one's id, as long as
+        the server remembers it (Synapse: 24 h, for one device)."""
+        path = _V3 + _path("rooms", room_id, "send", event_type, txn)
+        return _text(await self._write("PUT", path, content), "event_id")
+
+    async def typing(
+        self, room_id: str, user_id: str, milliseconds: int | None
+    ) -> None:
+        """Show for so long that the account itself is typing; `None` stops it."""
+        path = _V3 + _path("rooms", room_id, "typing", user_id)
+        content: Json = {"typing": milliseconds is not None}
+        if milliseconds is not None:
+            content["timeout"] = milliseconds
+        await self._write("PUT", path, content)
+
+    # Making and joining rooms
+
+    async def create_room(self, body: Mapping[str, Any]) -> str:
+        """Make a room, and return its id. Sent again, it makes another one.
+
+        Only a `RateLimited` and an `Unreachable` that was not `sent` say for certain
+        that there is no room; a refusal can leave one behind (matrix-spec#222)."""
+        return _text(await self._write("POST", f"{_V3}/createRoom", body), "room_id")
+
+    async def join(self, room_id: str) -> None:
+        """Join the room, or accept the invitation to it; joined already is a success."""
+        path = _V3 + _path("rooms", room_id, "join")
+        _text(await self._write("POST", path, {}), "room_id")
+
+    async def leave(self, room_id: str) -> None:
+        """Leave the room, or decline the invitation to it."""
+        path = _V3 + _path("rooms", room_id, "leave")
+        await self._write("POST", path, {})
+
     async def invite(self, room_id: str, user_id: str) -> None:
         path = _V3 + _path("rooms", room_id, "invite")
         await self._write("POST", path, {"user_id": user_id})
+
+    # Live
+
+    async def live_token(self) -> str:
+        """A position from which a live stream misses nothing that happens after now."""
+        query = f"set_presence=offline&timeout={next(self._busters)}"
+        return _text(await self._sync(query, _NO_ROOMS), "next_batch")
+
+    async def live_sync(
+        self, since: str, sync_filter: Mapping[str, Any], wait_ms: int
+    ) -> Json:
+        """What happened after `since`; waits up to `wait_ms` for something to happen.
+
+        With 0 it answers at once, but may take as long as a snapshot: it could be a
+        lot. Sent once, because a stream has its own backoff. A server that does not
+        take `since` any more answers 400 or 403."""
+        query = f"since={_encoded(since)}&set_presence=offline&timeout={wait_ms}"
+        seconds = wait_ms / 1000 + self._timeout if wait_ms else self._snapshot_timeout
+        request = Request("GET", _sync_path(query, sync_filter), seconds=seconds)
+        found: Json = await self._exchange.once(request)
+        _text(found, "next_batch")
+        return found
 
     # Snapshots
 
@@ -177,10 +280,12 @@ class Wire:
         query = "full_state=true&set_presence=offline"
         return await self._sync(f"{query}&timeout={next(self._busters)}", sync_filter)
 
-    async def live_token(self) -> str:
-        """A position from which a live stream misses nothing that happens after now."""
+    async def invitations(self) -> Json:
+        """The answer to a /sync whose `rooms.invite` has all invitations, of whatever age.
+
+        Joined rooms are not in it."""
         query = f"set_presence=offline&timeout={next(self._busters)}"
-        return _text(await self._sync(query, _NO_ROOMS), "next_batch")
+        return await self._sync(query, _NO_EVENTS)
 
     async def sliding_sync(
         self, body: Mapping[str, Any], pos: str | None = None
@@ -191,20 +296,21 @@ class Wire:
         query = "set_presence=offline&timeout=0"
         if pos is not None:
             query += f"&pos={quote(pos, safe='')}"
-        found: Json = await self._read(
-            _Request(
+        found: Json = await self._exchange.read(
+            Request(
                 "POST",
                 f"{_SLIDING}?{query}",
                 {"conn_id": self._connection, **body},
-                long=True,
+                seconds=self._snapshot_timeout,
             )
         )
         return found
 
     async def _sync(self, query: str, sync_filter: Mapping[str, Any]) -> Json:
-        given = quote(orjson.dumps(sync_filter), safe="")
-        path = f"{_V3}/sync?filter={given}&{query}"
-        found: Json = await self._read(_Request("GET", path, long=True))
+        request = Request(
+            "GET", _sync_path(query, sync_filter), seconds=self._snapshot_timeout
+        )
+        found: Json = await self._exchange.read(request)
         _text(found, "next_batch")  # the one thing that every answer must have
         return found
 
@@ -214,7 +320,7 @@ class Wire:
         """The content of the account's global account data, `None` if there is none."""
         path = _V3 + _path("user", user_id, "account_data", event_type)
         try:
-            found: Json = await self._read(_Request("GET", path))
+            found: Json = await self._exchange.read(Request("GET", path))
         except NotFound:
             return None
         return found
@@ -225,132 +331,19 @@ class Wire:
         path = _V3 + _path("user", user_id, "account_data", event_type)
         await self._write("PUT", path, content)
 
-    # The one place
-
-    async def _read(self, request: _Request, want: type = dict) -> Any:
-        """Call, and again while it is worth it and the patience lasts."""
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + self._patience
-
-        def again(error: Exception) -> bool | float:
-            match error:
-                case RateLimited():
-                    wait = max(error.retry_after, _LEAST_WAIT)
-                    return wait if clock() + wait <= deadline else False
-                case Unreachable():
-                    return clock() < deadline
-                case ServerFault():
-                    return error.status in _PASSING and clock() < deadline
-                case _:
-                    return False
-
-        async for attempt in stamina.retry_context(
-            on=again, attempts=_ATTEMPTS, timeout=None, wait_jitter=0.1
-        ):
-            with attempt:
-                return await self._call(request, want)
-        raise AssertionError  # the last attempt returns or raises
-
     async def _write(self, method: str, path: str, body: Mapping[str, Any]) -> Json:
         """Call once, whatever happens."""
-        done: Json = await self._call(_Request(method, path, body))
+        done: Json = await self._exchange.once(Request(method, path, body))
         return done
 
-    async def _call(self, request: _Request, want: type = dict) -> Any:
-        """Make one request and return the JSON of its answer, of the type `want`."""
-        status, wait, content = await self._exchange(request)
-        found = answer(status, content, wait)
-        if not isinstance(found, want):
-            _reject("an answer")
-        return found
 
-    async def _exchange(self, request: _Request) -> tuple[int, float | None, bytes]:
-        """Send one request: the status, what Retry-After says, and the whole body."""
-        content = b"" if request.body is None else orjson.dumps(request.body)
-        seconds = self._snapshot_timeout if request.long else self._timeout
-        self.requests += 1
-        try:
-            async with asyncio.timeout(seconds):
-                # Its timeout is HTTP's; the one of the query is a part of the path.
-                response = await self._client.send(
-                    request.method,
-                    request.path,
-                    data=_once(content) if content else None,
-                    headers=self._headers(content, request.token),
-                    timeout=seconds,
-                )
-                async with response:
-                    body = await response.read()
-        except WireError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever network, TLS, proxy say
-            failure = self._failure(error, seconds)
-        else:
-            self.received += len(body)
-            if not response.history:
-                if not response.ok:
-                    body = self._without_token(body)
-                header = response.headers.get("Retry-After")
-                return response.status, retry_after(header, datetime.now(UTC)), body
-            # The token does not travel along, and a POST arrives as a GET.
-            failure = NotAHomeserver(
-                f"the homeserver redirects to {_origin(str(response.url))}", brief="3xx"
-            )
-        # Out here nothing is chained: see `errors`.
-        raise failure
-
-    def _headers(self, content: bytes, token: bool) -> dict[str, str]:
-        headers = {"Accept": "application/json"}
-        if content:
-            headers["Content-Type"] = "application/json"
-            headers["Content-Length"] = str(len(content))
-        if token:
-            # No local variable: a traceback may show those.
-            if not _TOKEN.fullmatch(self._client.access_token or ""):
-                what = "no access token looks like the one given"
-                raise TokenRefused(what, status=0, errcode="")
-            headers["Authorization"] = f"Bearer {self._client.access_token}"
-        return headers
-
-    def _without_token(self, content: bytes) -> bytes:
-        """What a server's refusal repeats of the request must not come into an error."""
-        token = (self._client.access_token or "").encode()
-        return content.replace(token, b"***") if token else content
-
-    def _failure(self, error: Exception, seconds: float) -> WireError:
-        """Say what an error of the transport means, by its kind and not its words."""
-        # Not at the top: it takes 0.2 s, and is loaded with the client anyway.
-        import aiohttp
-
-        where = f"the homeserver at {_origin(self._client.homeserver)}"
-        match error:
-            case TimeoutError():
-                what = f"{where} did not answer within {seconds:g} s"
-                return Unreachable(what, brief="timeout")
-            case aiohttp.ClientSSLError():
-                what = f"{where} has a certificate that cannot be trusted"
-                return Unreachable(what, brief="certificate")
-            case aiohttp.ClientConnectorError():
-                return Unreachable(f"{where} cannot be reached", brief="unreachable")
-            case aiohttp.ClientPayloadError():
-                return Unreachable(f"{where} sent half an answer", brief="cut")
-            case (
-                aiohttp.ClientResponseError()  # neither answered in HTTP
-                | aiohttp.NonHttpUrlClientError()
-                | ValueError()  # InvalidURL is one
-            ):
-                return NotAHomeserver(f"{where} cannot be spoken to in HTTP")
-            case _:
-                what = f"{where} broke the connection off ({type(error).__name__})"
-                return Unreachable(what, brief="reset")
+def _sync_path(query: str, sync_filter: Mapping[str, Any]) -> str:
+    return f"{_V3}/sync?filter={_encoded(orjson.dumps(sync_filter))}&{query}"
 
 
-async def _once(content: bytes) -> AsyncIterator[bytes]:
-    """A body that can be read once.
-
-    aiohttp sends a PUT again by itself when the connection breaks, if it still has the
-    body."""
-    yield content
+def _encoded(value: str | bytes) -> str:
+    """For a query, percent-encoded as a whole."""
+    return quote(value, safe="")
 
 
 def _path(*parts: str) -> str:
@@ -364,22 +357,8 @@ def _path(*parts: str) -> str:
     return "/" + "/".join(quote(part, safe="") for part in parts)
 
 
-def _origin(url: str) -> str:
-    """Scheme, host and port of a URL: what may be shown of it."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "(no URL)"
-    return f"{parts.scheme or '?'}://{parts.netloc.rpartition('@')[2] or '?'}"
-
-
 def _text(found: Mapping[str, Any], key: str) -> str:
     value = found.get(key)
     if not isinstance(value, str) or not value:
-        _reject(f"an answer's {key}")
+        reject(f"an answer's {key}")
     return value
-
-
-def _reject(what: str) -> NoReturn:
-    what = f"{what} has not the shape that Matrix says"
-    raise Unexpected(what, brief="misshapen")

@@ -21,6 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapter.cli.account import Account
 from adapter.matrix.answers import answer, retry_after
 from adapter.matrix.wire import (
     Forbidden,
@@ -130,13 +131,27 @@ READS: dict[str, Call] = {
     "live_token": lambda w: w.live_token(),
     "account_data": lambda w: w.account_data("@b:hs", "t"),
     "versions": lambda w: w.supports_sliding_sync(),
+    "invitations": lambda w: w.invitations(),
+    "joined_members": lambda w: w.joined_members("!r"),
+    "messages": lambda w: w.messages(
+        "!r", start="s2", end="s1", limit=9, event_filter={}
+    ),
 }
 WRITES: dict[str, Call] = {
     "put_state": lambda w: w.put_state("!r", "t", "", {"a": 1}),
     "invite": lambda w: w.invite("!r", "@a:hs"),
     "put_account_data": lambda w: w.put_account_data("@b:hs", "t", {"a": 1}),
+    "send": lambda w: w.send("!r", "t", "$e/0", {"a": 1}),
+    "typing": lambda w: w.typing("!r", "@b:hs", 2000),
+    "create_room": lambda w: w.create_room({"a": 1}),
+    "join": lambda w: w.join("!r"),
+    "leave": lambda w: w.leave("!r"),
 }
-CALLS = READS | WRITES
+ONCE: dict[str, Call] = {"live_sync": lambda w: w.live_sync("s1", {}, 1)} | WRITES
+CALLS = READS | ONCE
+EMPTY_IS_FINE = frozenset(
+    {"invite", "leave", "typing", "put_account_data", "account_data", "versions"}
+)
 
 FAULTS: dict[str, tuple[bytes, type[WireError], int]] = {
     "429": (refusal(429, "M_LIMIT_EXCEEDED", retry_after_ms=9000), RateLimited, 429),
@@ -205,7 +220,7 @@ async def test_an_empty_object_is_no_answer(server: Server, name: str) -> None:
     """`{}` is a success only of the calls that Matrix answers so."""
     server.script = [http(200, {})]
     async with wire_to(server.url) as wire:
-        if name in ("invite", "put_account_data", "account_data", "versions"):
+        if name in EMPTY_IS_FINE:
             await CALLS[name](wire)
         elif name == "sliding_sync":
             assert await wire.sliding_sync({}) == {}  # channels.read_window refuses it
@@ -229,7 +244,41 @@ async def test_nobody_listens() -> None:
     async with wire_to("http://127.0.0.1:1") as wire:
         with pytest.raises(Unreachable) as caught:
             await wire.whoami()
-    assert caught.value.brief == "unreachable"
+    assert (caught.value.brief, caught.value.sent) == ("unreachable", False)
+
+
+async def test_no_such_name() -> None:
+    """What has no address was not sent anything."""
+    async with wire_to("http://homeserver.invalid") as wire:
+        with pytest.raises(Unreachable) as caught:
+            await wire.create_room({})
+    assert not caught.value.sent
+
+
+async def test_no_certificate() -> None:
+    """What cannot prove who it is was not sent anything."""
+
+    async def plain(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"no TLS\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(plain, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        async with wire_to(f"https://127.0.0.1:{port}") as wire:
+            with pytest.raises(Unreachable) as caught:
+                await wire.create_room({})
+    assert (caught.value.brief, caught.value.sent) == ("certificate", False)
+
+
+@pytest.mark.parametrize("fault", ["reset", "moved", "200 cut JSON", "silence"])
+async def test_what_may_have_arrived(server: Server, fault: str) -> None:
+    """Once a server has heard the request, nobody says that it was not sent."""
+    server.script = [HANG if fault == "silence" else FAULTS[fault][0]]
+    async with wire_to(server.url, seconds=0.3) as wire:
+        with pytest.raises(Unreachable) as caught:
+            await wire.create_room({"a": 1})
+    assert caught.value.sent
+    assert len(server.asked) == 1
 
 
 @pytest.mark.parametrize(
@@ -242,7 +291,7 @@ async def test_an_address_that_is_none(url: str) -> None:
             await wire.whoami()
 
 
-@pytest.mark.parametrize("name", WRITES)
+@pytest.mark.parametrize("name", ONCE)
 @pytest.mark.parametrize(
     "said", [RESET, HANG, refusal(429, "M_LIMIT_EXCEEDED", retry_after_ms=1), http(503)]
 )
@@ -251,9 +300,9 @@ async def test_writes_are_sent_once(server: Server, name: str, said: bytes) -> N
     server.script = [said]
     async with wire_to(server.url, patience=30.0, seconds=0.3) as wire:
         with pytest.raises(WireError):
-            await WRITES[name](wire)
-    assert len(server.asked) == 1
-    assert server.asked[0][3] in (b'{"a":1}', b'{"user_id":"@a:hs"}')
+            await ONCE[name](wire)
+    # aiohttp asks a GET twice when it is reset
+    assert len(server.asked) == (2 if (name, said) == ("live_sync", RESET) else 1)
 
 
 @pytest.mark.parametrize(
@@ -283,6 +332,9 @@ PASS = {
     "sliding_sync": http(200, {"pos": "1"}),
     "account_data": http(200, {}),
     "versions": http(200, {"versions": []}),
+    "invitations": http(200, {"next_batch": "s1"}),
+    "joined_members": http(200, {"joined": {}}),
+    "messages": http(200, {"chunk": []}),
 }
 
 
@@ -405,6 +457,61 @@ async def test_paths(server: Server) -> None:
     assert len(server.asked) == 1
 
 
+async def test_what_is_asked(server: Server) -> None:
+    """Positions, transactions and bodies arrive as they are."""
+    server.script = [http(200, {"event_id": "$e", "next_batch": "s1", "chunk": []})]
+    async with wire_to(server.url) as wire:
+        await wire.send("!r", "m.x", "$e/0", {"a": 1})
+        await wire.typing("!r", "@b:hs", 2000)
+        await wire.typing("!r", "@b:hs", None)
+        await wire.live_sync("s1~a&b", {"a": 1}, 20)
+        await wire.messages(
+            "!r", start="t1-2", end="s&1", limit=9, event_filter={"a": 1}
+        )
+    asked = [
+        (method, path.removeprefix("/_matrix/client/v3"), body)
+        for method, path, _, body in server.asked
+    ]
+    given = "filter=%7B%22a%22:1%7D"
+    typing = "/rooms/!r/typing/@b:hs"
+    since = "since=s1~a%26b&set_presence=offline&timeout=20"
+    back = f"dir=b&from=t1-2&to=s%261&limit=9&{given}"
+    assert asked == [
+        ("PUT", "/rooms/!r/send/m.x/$e%2F0", b'{"a":1}'),
+        ("PUT", typing, b'{"typing":true,"timeout":2000}'),
+        ("PUT", typing, b'{"typing":false}'),
+        ("GET", f"/sync?{given}&{since}", b""),
+        ("GET", f"/rooms/!r/messages?{back}", b""),
+    ]
+
+
+async def test_a_long_poll_is_no_silence(server: Server) -> None:
+    """A server may take as long as it was allowed to wait, and then a request's time."""
+    server.script = [HANG]
+    async with wire_to(server.url, seconds=0.1) as wire:
+        began = time.monotonic()
+        with pytest.raises(Unreachable):
+            await wire.live_sync("s1", {}, 400)
+    assert time.monotonic() - began >= 0.5
+
+
+async def test_a_profile_without_a_name(server: Server) -> None:
+    """Nobody known, nothing to show, or no name: there is none; all else is a failure."""
+    server.script = [
+        refusal(404, "M_NOT_FOUND"),
+        refusal(403, "M_FORBIDDEN"),
+        http(200, {}),
+        http(200, {"displayname": None}),
+        http(200, {"displayname": "Al"}),
+        http(404, HTML),
+    ]
+    async with wire_to(server.url) as wire:
+        found = [await wire.display_name("@a:hs") for _ in range(5)]
+        with pytest.raises(NotAHomeserver):
+            await wire.display_name("@a:hs")
+    assert found == [None, None, None, None, "Al"]
+
+
 async def test_every_snapshot_asks_for_something_new(server: Server) -> None:
     """Synapse repeats its answer to the same question for two minutes."""
     server.script = [http(200, {"next_batch": "s1"})]
@@ -414,6 +521,8 @@ async def test_every_snapshot_asks_for_something_new(server: Server) -> None:
             await wire.sync_snapshot({"room": {"rooms": []}})
             await wire.live_token()
             await wire.live_token()
+            await wire.invitations()
+            await wire.invitations()
     paths = [path for _, path, _, _ in server.asked]
     assert len(set(paths)) == len(paths)
     assert all("since=" not in p and "set_presence=offline" in p for p in paths)
@@ -550,3 +659,69 @@ def test_any_header(text: str) -> None:
     """Whatever Retry-After holds, it is a number of seconds or nothing."""
     found = retry_after(text, datetime.now(UTC))
     assert found is None or 0 <= found < 10**12
+
+
+# On a real server
+
+
+async def test_rooms_and_words(bot: Account, person: Account) -> None:
+    """What the bot makes, joins, says and leaves is there for others to see."""
+    async with wire_of(bot) as wire:
+        room = await wire.create_room({"preset": "private_chat", "name": "Ours"})
+        await wire.invite(room, person.user_id)
+        await person.join(room)
+        said = {"msgtype": "m.notice", "body": "once"}
+        first = await wire.send(room, "m.room.message", "$event/0", said)
+        assert await wire.send(room, "m.room.message", "$event/0", said) == first
+        await wire.typing(room, bot.user_id, 2000)
+        await wire.typing(room, bot.user_id, None)
+        both = {bot.user_id, person.user_id}
+        assert await wire.joined_members(room) == both
+        assert [event["content"]["body"] for event in await words(person, room)] == [
+            "once"
+        ]
+        await wire.leave(room)
+        with pytest.raises(Forbidden):
+            await wire.joined_members(room)
+    assert list(await person.joined_rooms()) == [room]
+
+
+async def test_names(bot: Account, person: Account) -> None:
+    """A name is what the profile says now; who does not exist has none."""
+    async with wire_of(bot) as wire:
+        path = f"profile/{person.user_id}/displayname"
+        await person.call("PUT", path, {"displayname": "Älice ✨"})
+        assert await wire.display_name(person.user_id) == "Älice ✨"
+        nobody = "@nobody:" + person.user_id.partition(":")[2]
+        assert await wire.display_name(nobody) is None
+
+
+async def test_invitations(bot: Account, person: Account) -> None:
+    """All open invitations are seen, and nothing of any room that the bot is in."""
+    open_, declined, accepted, kicked = [
+        await person.create_room(invite=[bot.user_id], is_direct=True) for _ in range(4)
+    ]
+    async with wire_of(bot) as wire:
+        found = await wire.invitations()
+        every = {open_, declined, accepted, kicked}
+        assert set(found["rooms"]["invite"]) == every
+        await wire.leave(declined)
+        await wire.join(accepted)
+        await wire.join(accepted)  # joined already is a success
+        await wire.join(kicked)
+        await person.kick(kicked, bot.user_id)
+        found = await wire.invitations()
+    assert found["rooms"].keys() == {"invite"}
+    assert found["rooms"]["invite"].keys() == {open_}
+
+
+async def words(account: Account, room: str) -> list[dict[str, Any]]:
+    """The messages of a room, the oldest first."""
+    events = await account.messages(room)
+    return [event for event in reversed(events) if event["type"] == "m.room.message"]
+
+
+@asynccontextmanager
+async def wire_of(account: Account) -> AsyncIterator[Wire]:
+    async with client_to(account.url, account.login.access_token) as client:
+        yield Wire(client)
