@@ -6,6 +6,7 @@ mistake made there cannot be made here a second time.
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -157,6 +158,24 @@ class Account:
         new: str = answer["replacement_room"]
         return new
 
+    async def direct(self, user_id: str, **more: Any) -> str:
+        """Start a direct chat as Element does, and return its room.
+
+        `more` is for `create_room`; the other account still has to join."""
+        room = await self.create_room(
+            preset="trusted_private_chat", invite=[user_id], is_direct=True, **more
+        )
+        try:
+            known = await self.account_data("m.direct")
+        except CallFailed as refused:
+            if refused.status != 404:
+                raise
+            known = {}
+        await self.put_account_data(
+            "m.direct", known | {user_id: [*known.get(user_id, []), room]}
+        )
+        return room
+
     async def joined_rooms(self) -> list[str]:
         rooms: list[str] = (await self.call("GET", "joined_rooms"))["joined_rooms"]
         return rooms
@@ -272,6 +291,27 @@ class Account:
         ]
         return events
 
+    # What happens
+
+    async def sync(
+        self,
+        since: str | None = None,
+        *,
+        wait_ms: int = 0,
+        sync_filter: Mapping[str, object] | None = None,
+    ) -> Json:
+        """Return what happened since the `next_batch` of an earlier answer.
+
+        It is waited for up to `wait_ms` milliseconds. Without `since` the answer comes
+        at once and is how things stand; Synapse may repeat it for two minutes."""
+        given = {
+            "since": since,
+            "timeout": wait_ms,
+            "filter": json.dumps(sync_filter) if sync_filter else None,
+        }
+        query = {key: value for key, value in given.items() if value is not None}
+        return await self.call("GET", "sync", **query)
+
     # Account data
 
     async def account_data(self, event_type: str) -> Json:
@@ -279,3 +319,8 @@ class Account:
         return await self.call(
             "GET", _path("user", self.user_id, "account_data", event_type)
         )
+
+    async def put_account_data(self, event_type: str, content: Json) -> None:
+        """Replace the content of this account's global account data."""
+        path = _path("user", self.user_id, "account_data", event_type)
+        await self.call("PUT", path, content)
