@@ -26,18 +26,22 @@ import logging
 import math
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Hashable,
+    Iterator,
+    Sequence,
+)
 from contextlib import asynccontextmanager
-from contextvars import ContextVar
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from controller.conditions import Condition, following
+from controller.current import current_pass
 
 log = logging.getLogger(__name__)
-
-current_pass: ContextVar[int] = ContextVar("current_pass", default=0)
-"""The number of the pass that the code runs in, from 1; 0 outside of any."""
 
 K = TypeVar("K", bound=Hashable)
 
@@ -82,6 +86,8 @@ class Loop(Generic[K]):
     """Seconds since the epoch."""
     chance: Callable[[], float] = random.random
     """A number from 0 to 1."""
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    """Of passes; whoever makes some as well can have theirs from here."""
 
     _everything: bool = field(default=False, init=False)
     _keys: set[K] = field(default_factory=set, init=False)
@@ -144,7 +150,7 @@ class Loop(Generic[K]):
 
     async def _pass(self, keys: frozenset[K] | None) -> BaseException | None:
         """Make one pass, and return what it raised."""
-        self._passes += 1
+        self._passes = next(self.numbers)
         reason, message = "Everything", "looking at everything"
         if keys is not None:
             reason, message = "Nudged", f"looking at what was nudged ({len(keys)})"

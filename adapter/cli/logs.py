@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import click
 
 from adapter.plain_text import escaped, hidden
+from controller.current import current_pass
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
@@ -56,6 +57,8 @@ class _Stderr(logging.Handler):
         self._secrets = secrets
 
     def emit(self, record: logging.LogRecord) -> None:
+        if number := current_pass.get():
+            vars(record)["pass"] = number
         try:
             click.echo(hidden(self.format(record), self._secrets), err=True)
         except Exception:  # noqa: BLE001 - a log line never stops the work

@@ -7,7 +7,7 @@ server refused lately, and what somebody keeps undoing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from adapter.matrix.desired import Desired, Finding
@@ -69,16 +69,21 @@ def decide(  # noqa: PLR0913 - all that one pass looks at
     settings: ReconcileSettings | None = None,
     *,
     allow_detach: int | None = None,
+    hold: frozenset[str] = frozenset(),
+    commanded: Collection[str] = (),
     withheld: Withheld | None = None,
     types: EventTypes | None = None,
     observed_at: int = 0,
 ) -> Pass:
-    """Decide what a pass would do. `allow_detach` raises the guard's limit."""
+    """Decide what a pass would do. `allow_detach` raises the guard's limit.
+
+    `hold` are rooms that stand as they are, `commanded` the state events that the
+    bot's own commands wrote: what follows from these, the guard does not count."""
     settings = settings or ReconcileSettings()
 
-    def look(hold: frozenset[str]) -> tuple[Desired, Guard]:
-        want = render(facts, rows, me, hold=hold, types=types)
-        return want, detach_guard(rows, want, settings, allow_detach)
+    def look(blocked: frozenset[str]) -> tuple[Desired, Guard]:
+        want = render(facts, rows, me, hold=hold | blocked, types=types)
+        return want, detach_guard(rows, want, settings, allow_detach, commanded)
 
     want, cache = _guarded(look, topology(rows))
     due, findings = _publish(want, withheld or {})
@@ -119,10 +124,12 @@ def detach_guard(
     want: Desired,
     settings: ReconcileSettings,
     allow_detach: int | None = None,
+    commanded: Collection[str] = (),
 ) -> Guard:
     """Block giving up more than max(3, 20 %) of the rows in use, rounded down.
 
-    Not counted: a room whose successor is in use, and an owner's own leaving."""
+    Not counted: a room whose successor is in use, an owner's own leaving, and what
+    the bot's own commands did, known by the events that they wrote."""
     in_use = sum(row.status in IN_USE for row in rows.values())
     limit = max(
         settings.max_detach,
@@ -140,7 +147,9 @@ def detach_guard(
         if change.new.fields.get("reason") == "upgraded":
             successor = want.rooms.get(key(want.successors.get(change.key.name, "")))
             return successor is None or successor.fields.get("status") not in IN_USE
-        return not _left_by_owner(change.new)
+        return not (
+            _left_by_owner(change.new) or change.new.fields.get("evidence") in commanded
+        )
 
     return Guard(counts, limit)
 

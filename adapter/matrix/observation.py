@@ -97,6 +97,20 @@ async def observe(  # noqa: PLR0913 - three of them are for few callers
     return Facts(facts, before | after, complete)
 
 
+async def reread(
+    wire: Wire, me: str, facts: Facts, rooms: Collection[str], types: EventTypes
+) -> Facts:
+    """See `rooms` as they are now, and what upgrades lead to; the rest as in `facts`.
+
+    It never finds that the bot is not in a room: only a whole observation does. What
+    is not about one room alone is raised, as by `observe`."""
+    reader = _Reader(wire, me, types, frozenset(), Seen({}), complete=False)
+    seen = dict(facts.rooms)
+    await _complete(seen, reader, set(rooms), frozenset())
+    joined = {room for room in rooms if isinstance(seen.get(room), Present)}
+    return facts._replace(rooms=seen, joined=facts.joined | joined)
+
+
 def doubtful(
     facts: dict[str, Fact],
     joined: frozenset[str],

@@ -29,6 +29,7 @@ from adapter.matrix.rows import (
 )
 from adapter.matrix.rules.finishing import record
 from adapter.matrix.rules.ids import derived
+from adapter.matrix.traffic import Traffic
 from adapter.matrix.wire import Wire
 from controller.apply import Outcome, Result
 from controller.model import Change
@@ -82,21 +83,30 @@ class Pace:
 
 
 class Publisher:
-    """Carries out publish steps, each of which is one state event."""
+    """Carries out publish steps, each of which is one state event.
 
-    def __init__(
+    A step stands back while anything is due that people wait for, and goes under the
+    lock of its room."""
+
+    def __init__(  # noqa: PLR0913 - all that publishing hangs on
         self,
         wire: Wire,
         memory: Memory,
         pace: Pace,
         types: EventTypes,
         now: Callable[[], int],
+        *,
+        traffic: Traffic | None = None,
+        outdated: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`outdated` is asked before each step: whether there is a newer plan by now."""
         self._wire = wire
         self._memory = memory
         self._pace = pace
         self._types = types
         self._now = now
+        self._traffic = traffic or Traffic()
+        self._outdated = outdated
 
     async def carry_out(self, steps: Sequence[Change]) -> list[Outcome]:
         """Publish in the order of need; outcomes are in the order of `steps`.
@@ -105,7 +115,10 @@ class Publisher:
         outcomes = [
             Outcome(s.key, Result.WAITING, "left to a later pass") for s in steps
         ]
-        for number in sorted(range(len(steps)), key=lambda n: urgency(steps[n])):
+        rank = self._traffic.rank
+        for number in sorted(range(len(steps)), key=lambda n: urgency(steps[n], rank)):
+            if self._outdated():
+                break
             step = steps[number]
             try:
                 outcome = await self._in_turn(step)
@@ -120,8 +133,10 @@ class Publisher:
     async def _in_turn(self, step: Change) -> Outcome | None:
         """Carry out one step, again after a 429; `None` when patience is at its end."""
         while await self._pace.turn():
+            await self._traffic.calm()
             try:
-                return await self._publish(step)
+                async with self._traffic.lock(step.key.name):
+                    return await self._publish(step)
             except RateLimited as error:
                 self._pace.slow_down(error.retry_after)
         return None
@@ -181,15 +196,19 @@ def event(step: Change) -> tuple[str, str, Mapping[str, Any]]:
     return step.key.name, field, content
 
 
-def urgency(step: Change) -> tuple[int, str, str]:
-    """Ids that cannot be derived go first, then records, links and invites."""
+def urgency(
+    step: Change, rank: Callable[[str], int] = lambda _: 0
+) -> tuple[int, int, str, str]:
+    """Ids that cannot be derived go first; then records, links and invites, those of
+    the rooms that `rank` puts first before others of their kind."""
     room_id, field, content = event(step)
+    kind, key = field.split("|", 1)
     platform = content.get("platform_chat_id")
     if platform is not None and platform != derived(room_id):
-        return (0, room_id, field)
-    if field.startswith(f"{MEMBER}|"):
-        return (3, room_id, field)
-    return (2 if field.startswith(f"{CHILD}|") else 1, room_id, field)
+        order = 0
+    else:
+        order = {MEMBER: 3, CHILD: 2}.get(kind, 1)
+    return (order, rank(key if kind == CHILD else room_id), room_id, field)
 
 
 def is_refusal(field: str, error: WireError) -> bool:

@@ -15,22 +15,25 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from adapter.matrix.decision import DAY, Pass, aged, decide, withheld
+from adapter.matrix.desired import Finding
 from adapter.matrix.document import document, finding
 from adapter.matrix.errors import WireError
-from adapter.matrix.facts import EventTypes
+from adapter.matrix.facts import EventTypes, Facts
+from adapter.matrix.ledger import Ledger
 from adapter.matrix.observation import check_account, observe
 from adapter.matrix.publishing import Pace, Publisher
+from adapter.matrix.rows import Row
 from adapter.matrix.settings import ReconcileSettings
 from adapter.matrix.store import Store
 from adapter.matrix.topology import render
 from adapter.matrix.wire import Wire
-from controller.apply import Report, Result, apply
+from controller.apply import Report, Result, Target, apply
 from controller.conditions import Condition
 from controller.plan import Plan
 
@@ -38,6 +41,9 @@ if TYPE_CHECKING:
     from nio import AsyncClient
 
 log = logging.getLogger(__name__)
+
+COMMANDS_COUNT = 30 * DAY
+"""Ms for which the guard knows what the bot's own commands wrote."""
 
 Database = Store | str | os.PathLike[str]
 
@@ -77,47 +83,92 @@ class Reconciler:
         """Decide what a pass would do, and write nothing. Raises `WireError`.
 
         Rows are read before Matrix is: what changes meanwhile is as Matrix has it."""
-        rows, unread = await self.store.rows(), await self.store.unread()
-        seen = await observe(self.wire, self.me, rows=rows, types=self.types)
-        now = _now()
-        facts = aged(seen, unread, now, self.settings.full_interval)
-        return decide(
-            facts,
+        rows = await self.store.rows()
+        return await self.decide(await self.see(rows), rows, allow_detach=allow_detach)
+
+    async def see(self, rows: Collection[str]) -> Facts:
+        """Observe everything that there is, and what `rows` names."""
+        return await observe(self.wire, self.me, rows=rows, types=self.types)
+
+    async def decide(
+        self,
+        facts: Facts,
+        rows: Mapping[str, Row],
+        *,
+        allow_detach: int | None = None,
+        hold: frozenset[str] = frozenset(),
+        findings: tuple[Finding, ...] = (),
+    ) -> Pass:
+        """Decide what a pass with these facts would do, with all that is remembered.
+
+        `findings` are reported beside its own."""
+        at = now()
+        decided = decide(
+            await self.aged(facts, at),
             rows,
             self.me,
             self.settings,
             allow_detach=allow_detach,
-            withheld=withheld(await self.store.publications(now - DAY), now),
+            hold=hold,
+            commanded=await Ledger(self.store).commanded(at - COMMANDS_COUNT),
+            withheld=withheld(await self.store.publications(at - DAY), at),
             types=self.types,
-            observed_at=now,
+            observed_at=at,
         )
+        want = decided.want
+        return replace(
+            decided, want=want._replace(findings=(*want.findings, *findings))
+        )
+
+    async def aged(self, facts: Facts, at: int | None = None) -> Facts:
+        """The facts, with what was unread for too long by `at` (now) marked so."""
+        unread = await self.store.unread()
+        limit = self.settings.full_interval
+        return aged(facts, unread, now() if at is None else at, limit)
 
     async def converge(self, allow_detach: int | None = None) -> tuple[Pass, Report]:
         """Look, and bring the cache in line, in one transaction.
 
         When Matrix cannot be seen, that is recorded, no row changes, and it raises."""
-        try:
+        async with self.recording():
             decided = await self.look(allow_detach)
+        return decided, await self.carry_out(decided)
+
+    @asynccontextmanager
+    async def recording(self) -> AsyncIterator[None]:
+        """Record it as a failed pass when Matrix cannot be seen inside."""
+        try:
+            yield
         except WireError as error:
             await self._record_failure(error)
             raise
+
+    async def carry_out(self, decided: Pass) -> Report:
+        """Bring the cache in line with what was decided, in one transaction."""
         async with self.store.transaction(decided.observed_at):
             report = await apply(decided.cache, self.store)
             await self.store.remember_unread(decided.unread, decided.observed_at)
             await self._record(decided, report)
-        log.info("pass", extra={"cache": dict(report.counts), **_sizes(decided)})
-        return decided, report
+        counts = {"cache": dict(report.counts), **_sizes(decided)}
+        log.log(
+            logging.INFO if report.plan else logging.DEBUG, "converged", extra=counts
+        )
+        return report
 
     async def publish(
         self, decided: Pass, cache: Report, *, patience: float | None
     ) -> PassReport:
         """Publish what is due, waiting for the server's limits as long as `patience`."""
         pace = Pace(self.settings.publish_rate, patience)
-        target = Publisher(self.wire, self.store, pace, self.types, _now)
-        done = PassReport(decided, cache, await apply(decided.publish, target))
+        target = Publisher(self.wire, self.store, pace, self.types, now)
+        return await self.publish_to(target, PassReport(decided, cache))
+
+    async def publish_to(self, target: Target, done: PassReport) -> PassReport:
+        """Publish what a pass left due, and record how that went."""
+        done = replace(done, publish=await apply(done.decided.publish, target))
         async with self.store.transaction():
             await self.store.conclude_pass(done.result)
-            await self.store.set_conditions([published(done.publish, _now())])
+            await self.store.set_conditions([published(done.publish, now())])
         return done
 
     async def _record(self, decided: Pass, cache: Report) -> None:
@@ -128,7 +179,7 @@ class Reconciler:
         await self.store.set_conditions([observed(decided), converged(decided, cache)])
 
     async def _record_failure(self, error: WireError) -> None:
-        at = _now()
+        at = now()
         async with self.store.transaction(at):
             await self.store.record_pass(at, "failed", {"error": str(error)})
             await self.store.set_conditions([unobserved(error, at)])
@@ -197,7 +248,7 @@ async def observed_document(
         account=me,
         homeserver=client.homeserver,
         complete=facts.complete,
-        observed_at=_now(),
+        observed_at=now(),
     )
 
 
@@ -301,6 +352,6 @@ def _sizes(decided: Pass) -> dict[str, int]:
     }
 
 
-def _now() -> int:
+def now() -> int:
     """Ms since the epoch."""
     return time.time_ns() // 1_000_000

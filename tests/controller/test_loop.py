@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.conditions import Condition, following
-from controller.loop import Loop, asked, current_pass, delay, period
+from controller.current import current_pass
+from controller.loop import Loop, asked, delay, period
 
 Keys = frozenset[str] | None
 Deed = Callable[[], Awaitable[object]]

@@ -1,0 +1,210 @@
+"""The newest look at Matrix, kept up by live events, and the passes over it.
+
+Rows change here and nowhere else. A live event is only a hint that a room changed: the
+room is read again, and the same decision as ever is taken over all that is known. So
+what is followed live and what is found by a cold start are one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from adapter.matrix.desired import Finding
+from adapter.matrix.facts import Fact, Facts, Gone, Present, Unknown, fact, shown
+from adapter.matrix.identity import lineage
+from adapter.matrix.observation import reread
+from adapter.matrix.reconciliation import PassReport, Reconciler
+from adapter.matrix.rows import key
+from adapter.matrix.rules.sight import Sight, sight
+from controller.current import current_pass
+
+log = logging.getLogger(__name__)
+
+Events = Iterable[Mapping[str, Any]]
+
+
+class Follower:
+    """What is known of Matrix now. One pass at a time, whoever asks for it."""
+
+    def __init__(
+        self, reconciler: Reconciler, numbers: Iterator[int] | None = None
+    ) -> None:
+        """`numbers` are for the passes that nobody else has numbered."""
+        self.newest: PassReport | None = None
+        """The newest pass, before anything of it was published; `None` before the first."""
+        self.decided = asyncio.Event()
+        """Set by each pass, for whoever publishes what it left due."""
+        self._reconciler = reconciler
+        self._numbers = numbers or itertools.count(1)
+        self._facts = Facts({})
+        self._looking = asyncio.Lock()
+        self._turn = asyncio.Lock()
+        self._stale: dict[str, Events] = {}
+        self._meanwhile: dict[str, Fact] | None = None
+        self._in_flight: set[str] = set()
+        self._findings: dict[tuple[str, str], Finding] = {}
+
+    # What is known
+
+    @property
+    def facts(self) -> Facts:
+        return self._facts
+
+    def fact(self, room_id: str) -> Fact | None:
+        return self._facts.rooms.get(room_id)
+
+    def knows(self, room_id: str) -> bool:
+        """The newest topology has this room, or the bot made it."""
+        room = shown(self.fact(room_id))
+        if room is not None and room.create.cause.sender == self._reconciler.me:
+            return True
+        return (
+            self.newest is not None and key(room_id) in self.newest.decided.want.rooms
+        )
+
+    async def sight(self, joined: frozenset[str] = frozenset()) -> Sight:
+        """Whose rooms could not all be seen; nothing is made or changed for those.
+
+        `joined` is what /joined_rooms says by now. What stayed unread for a whole
+        `full_interval` counts no more."""
+        rows = await self._reconciler.store.rows()
+        facts = self._facts._replace(joined=self._facts.joined | joined)
+        facts = await self._reconciler.aged(facts)
+        kin = lineage(facts.rooms, self._reconciler.me)
+        return sight(facts, rows, kin, frozenset())
+
+    def asked_for(self, request: str) -> str | None:
+        """The room whose identity says that it was made for `request`."""
+        return next(iter(self._made_for({request})), None)
+
+    # What changes
+
+    def touch(self, rooms: Iterable[str] | Mapping[str, Events]) -> None:
+        """These rooms changed: the next pass reads them again.
+
+        Where a room shows nothing any more, the events given with it are believed, as
+        those of the bot's own ban are all that there is."""
+        for room_id in rooms:
+            given = rooms[room_id] if isinstance(rooms, Mapping) else ()
+            self._stale[room_id] = given or self._stale.get(room_id, ())
+
+    def find(self, finding: Finding) -> None:
+        """Something that no pass can see, for a person to look at."""
+        self._findings[finding.code, finding.room] = finding
+
+    def hold(self, request: str) -> None:
+        """A room is being made: until `release`, passes let it and its owner alone."""
+        self._in_flight.add(request)
+
+    def release(self, request: str) -> None:
+        self._in_flight.discard(request)
+
+    # Passes
+
+    async def look_again(self, allow_detach: int | None = None) -> None:
+        """One pass over everything. Raises `WireError`, and then no row has changed.
+
+        What is read live while it looks is newer than what it saw."""
+        async with self._looking:
+            rows = await self._reconciler.store.rows()
+            self._meanwhile = {}
+            try:
+                async with self._reconciler.recording():
+                    seen = await self._reconciler.see(rows)
+                async with self._turn:
+                    self._facts = _with(seen, self._meanwhile)
+                    await self._pass(allow_detach)
+            finally:
+                self._meanwhile = None
+
+    async def catch_up(self, rooms: Iterable[str] = ()) -> None:
+        """Return when the rows say what `rooms`, and all that was touched, show now.
+
+        Raises `WireError` when the server cannot be asked; the rooms stay due."""
+        self.touch(rooms)
+        async with self._turn:
+            due, self._stale = self._stale, {}
+            if not due:
+                return
+            with self._numbered():
+                try:
+                    await self._read(due)
+                except BaseException:
+                    self._stale = due | self._stale
+                    raise
+                await self._pass()
+
+    async def read(self, rooms: Collection[str]) -> None:
+        """Read rooms that nobody has seen yet; no pass is made, no row changes."""
+        async with self._turn:
+            await self._read(dict.fromkeys(rooms, ()))
+
+    async def _read(self, due: Mapping[str, Events]) -> None:
+        one = self._reconciler
+        before = self._facts
+        seen = await reread(one.wire, one.me, before, due, one.types)
+        ended = {
+            room_id: _end(before.rooms.get(room_id), found)
+            for room_id, events in due.items()
+            if isinstance(seen.rooms.get(room_id), Unknown)
+            and isinstance(found := fact(room_id, events, one.me, one.types), Gone)
+        }
+        self._facts = seen = _with(seen, ended)
+        if self._meanwhile is not None:
+            changed = {
+                r: f for r, f in seen.rooms.items() if before.rooms.get(r) is not f
+            }
+            self._meanwhile |= changed
+
+    async def _pass(self, allow_detach: int | None = None) -> None:
+        one = self._reconciler
+        rows = await one.store.rows()
+        decided = await one.decide(
+            self._facts,
+            rows,
+            allow_detach=allow_detach,
+            hold=frozenset(self._made_for(self._in_flight)),
+            findings=tuple(self._findings.values()),
+        )
+        self.newest = PassReport(decided, await one.carry_out(decided))
+        self.decided.set()
+
+    @contextmanager
+    def _numbered(self) -> Iterator[None]:
+        """What is logged inside belongs to a pass: that of the loop, or one of its own."""
+        if current_pass.get():
+            yield
+            return
+        token = current_pass.set(next(self._numbers))
+        try:
+            yield
+        finally:
+            current_pass.reset(token)
+
+    def _made_for(self, requests: Collection[str]) -> list[str]:
+        """The bot's rooms whose identity names one of `requests`."""
+        if not requests:
+            return []
+        return [
+            room_id
+            for room_id, found in self._facts.rooms.items()
+            if (room := shown(found)) is not None
+            and room.create.cause.sender == self._reconciler.me
+            and isinstance(room.create.identity, dict)
+            and room.create.identity.get("request") in requests
+        ]
+
+
+def _with(facts: Facts, newer: Mapping[str, Fact]) -> Facts:
+    joined = {room_id for room_id, found in newer.items() if isinstance(found, Present)}
+    return facts._replace(rooms={**facts.rooms, **newer}, joined=facts.joined | joined)
+
+
+def _end(before: Fact | None, found: Gone) -> Gone:
+    """The end of the bot's time in a room, with what the room last showed."""
+    return found._replace(room=found.room or shown(before))

@@ -1,0 +1,44 @@
+"""Waiting for a server or a disk that is away for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from adapter.matrix.errors import TokenRefused, WireError, WrongToken
+from adapter.matrix.faults import StoreError
+from controller.loop import asked, delay
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+HOPELESS: Final = (TokenRefused, WrongToken)
+"""What no waiting mends."""
+MOST: Final = 60.0
+"""Seconds of the longest wait, unless the server asks for more."""
+
+
+async def reached(
+    call: Callable[[], Awaitable[T]],
+    *,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    chance: Callable[[], float] = random.random,
+) -> T:
+    """What `call` returns, which may be repeated, however long that takes.
+
+    Raises what is `HOPELESS`, and whatever is neither the server's nor the disk's."""
+    for attempt in itertools.count(1):
+        try:
+            return await call()
+        except HOPELESS:
+            raise
+        except (WireError, StoreError) as error:
+            wait = max(delay(attempt, chance(), most=MOST), asked(error))
+            log.warning("again", extra={"error": str(error), "wait": round(wait)})
+        await sleep(wait)
+    raise AssertionError  # it counts for ever
