@@ -87,7 +87,8 @@ class PlatformSettings:
     kind: str = "echo"
     """`echo` or `http`."""
     path: Path | None = None
-    """File in which `echo` keeps its conversations; `None` keeps them in memory."""
+    """File in which `echo` keeps its conversations; `None` keeps them in memory. `load`
+    puts one beside the database where nothing is said."""
     url: str | None = None
     """Where `http` asks."""
     token: Secret | None = None
@@ -220,11 +221,12 @@ def _warn_if_open(path: Path) -> None:
 def _config(data: dict[str, Any], folder: Path) -> Config:
     """Build the value from valid `data`; a key that is absent leaves its default."""
     server = data["user_id"].partition(":")[2]
+    database = folder / Path(data.get("database", "spacekeeper.db")).expanduser()
     given: dict[str, Any] = {
         **data,
         "homeserver": data["homeserver"].rstrip("/"),
         "access_token": Secret(data["access_token"]),
-        "database": folder / Path(data.get("database", "spacekeeper.db")).expanduser(),
+        "database": database,
         "reconcile": ReconcileSettings(
             **_converted(
                 data.get("reconcile", {}),
@@ -242,7 +244,7 @@ def _config(data: dict[str, Any], folder: Path) -> Config:
         ),
         "platform": PlatformSettings(
             **_converted(
-                data.get("platform", {}),
+                {"path": database.with_suffix(".echo.db")} | data.get("platform", {}),
                 path=lambda text: folder / Path(text).expanduser(),
                 token=Secret,
                 timeout=seconds,

@@ -20,6 +20,7 @@ from adapter.cli.commands.documents import diff, validate
 from adapter.cli.commands.export import export
 from adapter.cli.commands.login import login
 from adapter.cli.commands.passes import plan, reconcile
+from adapter.cli.commands.run import run
 from adapter.cli.commands.status import status
 from adapter.cli.logs import to_stderr
 from adapter.cli.session import Session
@@ -125,13 +126,17 @@ def main(
     session = context.ensure_object(Session)
     session.config_file, session.log_format = config_file, log_format
     session.debug = debug
-    level = logging.INFO if debug else logging.WARNING
-    context.with_resource(to_stderr(log_format, level=level, secrets=session.secrets))
+    # Who watches a process that runs for long wants to see what it does, and when.
+    runs = context.invoked_subcommand == "run"
+    level = logging.INFO if debug or runs else logging.WARNING
+    context.with_resource(
+        to_stderr(log_format, level=level, times=runs, secrets=session.secrets)
+    )
     if os.environ.get("NO_COLOR"):
         context.color = False
 
 
-for command in (login, plan, reconcile, export, validate, diff, status, demo):
+for command in (login, run, plan, reconcile, export, validate, diff, status, demo):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -85,6 +85,7 @@ def test_a_small_file_is_enough(file: Path) -> None:
         access_token=Secret("syt_secret"),
         database=file.parent / "spacekeeper.db",
         invites=InviteSettings(("*:hs.test",)),
+        platform=PlatformSettings(path=file.parent / "spacekeeper.echo.db"),
     )
 
 

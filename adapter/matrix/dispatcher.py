@@ -1,0 +1,361 @@
+"""Events of the live stream -> who handles them, in order within each room.
+
+A batch is settled when everything in it that is due was answered, refused, or failed
+with a word. Until then the position stays before it, and a bot that is killed handles
+it again: which is harmless, since whatever is done derives from the event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, Protocol
+
+from adapter.chat import NotPossible
+from adapter.matrix import phrases
+from adapter.matrix.errors import (
+    RateLimited,
+    ServerFault,
+    TokenRefused,
+    Unreachable,
+    WireError,
+)
+from adapter.matrix.facts import Present, shown
+from adapter.matrix.faults import StoreError
+from adapter.matrix.following import Follower
+from adapter.matrix.handlers.auth import (
+    Place,
+    contradicts,
+    is_allowed,
+    may_be_answered,
+    may_command,
+    place,
+)
+from adapter.matrix.handlers.chat import Conversation
+from adapter.matrix.handlers.commands import Asked, Commands, conversation_from
+from adapter.matrix.handlers.message import Command, Encrypted, Said, Word, said
+from adapter.matrix.handlers.onboarding import Onboarding
+from adapter.matrix.homes import chats_of
+from adapter.matrix.lanes import Lanes
+from adapter.matrix.live import Batch, after_own_join, joined_now
+from adapter.matrix.rows import Row
+from adapter.matrix.store import Store
+from adapter.matrix.traffic import Traffic
+from adapter.matrix.voice import DAY, HOUR, Voice
+from adapter.matrix.wire import Wire
+from controller.loop import asked as wait_asked
+from controller.loop import delay
+
+log = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+
+LONGEST: Final = 30.0
+"""Seconds of the longest wait before something is tried again."""
+
+
+FAULTS: Final = 4
+"""How often a server may fail at one item before that counts as failed."""
+
+
+class Message(NamedTuple):
+    """Somebody said something."""
+
+    room_id: str
+    event: Json
+    said: Said
+    resets: frozenset[str] = frozenset()
+    """The conversations that begin at a `!reset` which was said after it."""
+
+
+class Arrival(NamedTuple):
+    """The bot came into a room."""
+
+    room_id: str
+    event: Json
+
+
+class Invite(NamedTuple):
+    """Somebody invites the bot."""
+
+    room_id: str
+    events: Sequence[Json]
+
+
+Item = Message | Arrival | Invite
+
+
+class Mark(Protocol):
+    """What is told that one item of a batch is settled."""
+
+    def settle(self) -> None: ...
+
+
+class Bootstrap(Protocol):
+    """Leads the sender, in a room that the topology does not know, to their rooms."""
+
+    async def __call__(
+        self, room: str, sender: str, *, asked: str, arrived: bool = False
+    ) -> None: ...
+
+
+def due(batch: Batch, me: str) -> list[Item]:
+    """What in a batch has to be handled, in order within each room. Pure.
+
+    Nothing from before the bot's own join is."""
+    items: list[Item] = [
+        Invite(room_id, events) for room_id, events in batch.invited.items()
+    ]
+    for room_id, update in batch.joined.items():
+        events = (*update.state, *update.timeline)
+        joined = joined_now(events, me)
+        if joined is not None:
+            items.append(Arrival(room_id, joined))
+        items += _messages(room_id, after_own_join(update.timeline, me), me)
+    return items
+
+
+def _messages(room_id: str, events: Sequence[Json], me: str) -> list[Message]:
+    messages: list[Message] = []
+    resets: frozenset[str] = frozenset()
+    for event in reversed(events):
+        found = said(event, me)
+        if found is not None:
+            messages.append(Message(room_id, event, found, resets))
+        if isinstance(found, Command) and found.name == "reset":
+            resets |= {conversation_from(event["event_id"])}
+    return messages[::-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatcher:
+    """Finds the handler of each item, and sees to it that each is settled."""
+
+    me: str
+    allow: Sequence[str]
+    routing: str
+    wire: Wire
+    store: Store
+    follower: Follower
+    traffic: Traffic
+    voice: Voice
+    conversation: Conversation
+    commands: Commands
+    onboarding: Onboarding
+    bootstrap: Bootstrap
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    chance: Callable[[], float] = random.random
+    _company: dict[str, frozenset[str] | None] = field(default_factory=dict)
+    """Who is in rooms that are not the bot's; `None` while that is asked for."""
+
+    def dispatch(self, lanes: Lanes, items: Sequence[Item], mark: Mark) -> None:
+        """Hand out the items of a batch; the mark is told of each that is settled."""
+        for item in items:
+
+            async def work(item: Item = item) -> None:
+                with self.traffic.urgent():
+                    await self._settle(item)
+                mark.settle()
+
+            lanes.put(item.room_id, work)
+
+    def forget_company(self, room_id: str) -> None:
+        """Somebody came or went: who is in the room is asked for anew."""
+        self._company.pop(room_id, None)
+
+    # One item
+
+    async def _settle(self, item: Item) -> None:
+        """Handle the item until it is answered, refused, or failed with a word.
+
+        A server or a disk that is away for a while is waited for."""
+        for attempt in itertools.count(1):
+            try:
+                await self._handle(item)
+            except TokenRefused:
+                raise
+            except Exception as error:  # noqa: BLE001 - one event never stops the others
+                if not _may_pass(error, attempt):
+                    await self._fail(item, error)
+                    return
+                pause = delay(attempt, self.chance(), most=LONGEST)
+                wait = max(pause, wait_asked(error))
+                told = {"room": item.room_id, "error": str(error), "wait": round(wait)}
+                log.warning("handled again", extra=told)
+                await self.sleep(wait)
+            else:
+                return
+
+    async def _fail(self, item: Item, error: Exception) -> None:
+        """Say in the room that it failed, to somebody who would have been answered."""
+        expected = isinstance(error, WireError | NotPossible)
+        log.warning(
+            "not handled",
+            extra={"room": item.room_id, "error": f"{type(error).__name__}: {error}"},
+            exc_info=None if expected else error,
+        )
+        if not isinstance(item, Message):
+            return
+        try:
+            if await self._may_be_told(item.room_id, item.event["sender"]):
+                asked = f"{item.event['event_id']}/failed"
+                await self.voice.notice(item.room_id, asked, phrases.internal_failure())
+        except TokenRefused:
+            raise
+        except (WireError, StoreError) as why:
+            told = {"room": item.room_id, "error": str(why)}
+            log.warning("not even said", extra=told)
+
+    async def _may_be_told(self, room_id: str, sender: str) -> bool:
+        """Whether the bot answers this sender here at all: elsewhere it is silent."""
+        row = await self.store.row(room_id)
+        company = self._company.get(room_id)
+        members = None if company is None else len(company)
+        where = place(row, self.follower.knows(room_id), members)
+        return may_be_answered(row, sender, self.routing) or may_command(
+            where, row, sender, self.allow
+        )
+
+    async def _handle(self, item: Item) -> None:
+        match item:
+            case Invite(room_id, events):
+                await self.onboarding.invited(room_id, events)
+            case Arrival(room_id, event):
+                await self._arrived(room_id, event["event_id"])
+            case Message():
+                await self._heard(item)
+
+    async def _arrived(self, room_id: str, event_id: str) -> None:
+        if self.follower.knows(room_id):
+            return
+        self.forget_company(room_id)
+        others = await self._others(room_id)
+        if len(others) == 1 and is_allowed(others[0], self.allow):
+            await self.bootstrap(room_id, others[0], asked=event_id, arrived=True)
+
+    # What somebody said
+
+    async def _heard(self, item: Message) -> None:
+        room_id, event, found, resets = item
+        sender, event_id = event["sender"], event["event_id"]
+        self.traffic.note(room_id)
+        row = await self.store.row(room_id)
+        if row is not None and row.platform_chat_id in resets:
+            # That reset was done, so what was said before it had been settled: it
+            # comes again after a crash, and is none of the new conversation.
+            return
+        managed = row is not None or self.follower.knows(room_id)
+        members = None if managed else len(await self._others(room_id)) + 1
+        where = place(row, managed, members)
+        if row is not None and self._is_contradicted(row):
+            if row.matrix_user_id == sender:
+                message = phrases.unsure()
+                await self.voice.remind(HOUR, "held", room_id, event_id, message)
+            return
+        if isinstance(found, Command) and where is not Place.DIRECT:
+            if row is not None and may_command(where, row, sender, self.allow):
+                asked = Asked(room_id, event_id, sender, row)
+                async with self.traffic.lock(room_id):
+                    await self.commands.run(found, asked)
+            return
+        match where:
+            case Place.CHAT if row is not None:
+                await self._in_chat(row, sender, event_id, found)
+            case Place.ARCHIVED | Place.OTHER_DETACHED if row is not None:
+                await self._in_past_chat(row, sender, event_id)
+            case Place.DIRECT if is_allowed(sender, self.allow):
+                await self._in_direct(room_id, sender, event_id, found)
+
+    async def _in_chat(self, row: Row, sender: str, event_id: str, found: Said) -> None:
+        if not may_be_answered(row, sender, self.routing):
+            return
+        room_id = row.room_id
+        if isinstance(found, Word):
+            await self.conversation.answer(row, sender, event_id, found.text)
+        elif isinstance(found, Encrypted):
+            chats = chats_of(await self.store.rows(), row.matrix_user_id or "")
+            others = [chat for chat in chats if chat.room_id != room_id]
+            message = phrases.encrypted(others, self._via)
+            await self.voice.remind(DAY, "encrypted", room_id, event_id, message)
+        else:
+            message = phrases.media()
+            await self.voice.remind(DAY, "media", room_id, event_id, message)
+
+    async def _in_past_chat(self, row: Row, sender: str, event_id: str) -> None:
+        """A chat that is no longer in use says where to go, to its owner."""
+        if row.matrix_user_id != sender:
+            return
+        if row.reason == "unlinked":
+            message = phrases.still_archived(row)
+        elif winner := await self._goes_on_in(row):
+            message = phrases.go_to_winner(winner, self._via)
+        else:
+            return
+        await self.voice.remind(HOUR, "pointer", row.room_id, event_id, message)
+
+    async def _in_direct(
+        self, room_id: str, sender: str, event_id: str, found: Said
+    ) -> None:
+        if isinstance(found, Command):
+            asked = Asked(room_id, event_id, sender, None)
+            async with self.traffic.lock(room_id):
+                await self.commands.run(found, asked)
+        else:
+            await self.bootstrap(room_id, sender, asked=event_id)
+
+    # What is known of a room
+
+    def _is_contradicted(self, row: Row) -> bool:
+        """The room says of itself something else than its row, which a guard may hold."""
+        found = self.follower.fact(row.room_id)
+        why = (
+            contradicts(row, found.room, self.me)
+            if isinstance(found, Present)
+            else None
+        )
+        if why is not None:
+            log.warning("not routed", extra={"room": row.room_id, "why": why})
+        return why is not None
+
+    async def _goes_on_in(self, row: Row) -> Row | None:
+        """The owner's room that took the place of a duplicate or an upgraded one."""
+        other = await self.store.row(self._successor(row) or "")
+        # Two owners' rooms may claim one conversation: neither hears of the other.
+        is_theirs = other is not None and other.matrix_user_id == row.matrix_user_id
+        return other if is_theirs else None
+
+    def _successor(self, row: Row) -> str | None:
+        if row.reason == "upgraded" and self.follower.newest is not None:
+            return self.follower.newest.decided.want.successors.get(row.room_id)
+        if row.reason == "duplicate":
+            for room_id, found in self.follower.facts.rooms.items():
+                room = shown(found)
+                if room and room.create.cause.event_id == row.evidence:
+                    return room_id
+        return None
+
+    async def _others(self, room_id: str) -> list[str]:
+        """Who is in the room beside the bot."""
+        members = self._company.get(room_id)
+        if members is None:
+            self._company[room_id] = None
+            members = await self.wire.joined_members(room_id)
+            # If it was forgotten meanwhile, this may be how it was before.
+            if room_id in self._company:
+                self._company[room_id] = members
+        return sorted(members - {self.me})
+
+    @property
+    def _via(self) -> str:
+        return self.me.split(":", 1)[1]
+
+
+def _may_pass(error: Exception, attempt: int) -> bool:
+    """Whether it is worth trying again, for ever or a few times."""
+    if isinstance(error, Unreachable | RateLimited | StoreError):
+        return True
+    return isinstance(error, ServerFault) and attempt < FAULTS

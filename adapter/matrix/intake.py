@@ -1,0 +1,128 @@
+"""From the live stream to whoever handles it: topology first, then what is due."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from adapter.matrix.desired import Finding
+from adapter.matrix.dispatcher import Dispatcher, due
+from adapter.matrix.errors import WireError
+from adapter.matrix.facts import CHILD, TOMBSTONE, EventTypes, shown
+from adapter.matrix.following import Follower
+from adapter.matrix.lanes import Lanes
+from adapter.matrix.live import Batch, Update, read_batch, topology_rooms
+from adapter.matrix.patience import reached
+from adapter.matrix.position import Position
+from adapter.matrix.stream import Stream
+from adapter.matrix.wire import Wire
+
+Say = Callable[[str, str, str, str], Awaitable[None]]
+"""Sets a condition: type, status, reason, message."""
+Nudge = Callable[..., None]
+"""Asks the loop for a pass over a room, or over everything."""
+
+
+class Started(NamedTuple):
+    """What a start leaves to the rest of the run."""
+
+    position: Position
+    token: str
+    is_new: bool
+    """There was no position: what was said before is not answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """Takes in what happens, batch by batch, and hands out what is due in it."""
+
+    wire: Wire
+    me: str
+    types: EventTypes
+    follower: Follower
+    dispatcher: Dispatcher
+    nudge: Nudge
+    say: Say
+
+    async def run(self, lanes: Lanes, started: Started) -> None:
+        """Follow the stream for ever. Raises what no waiting mends, and `Superseded`."""
+
+        async def invitations(token: str) -> None:
+            await self._answer_invitations(lanes, started.position, token)
+
+        if started.is_new:
+            await invitations(started.token)
+        watch = _Watch(self.say, self.follower, self.nudge, invitations)
+        stream = Stream(self.wire, self.me, self.types, started.token, watch)
+        watch.stream = stream
+        async with aclosing(stream.batches()) as batches:
+            async for batch in batches:
+                if batch.checkpoint is not None:
+                    started.position.seen(batch.checkpoint)
+                self._touch(batch)
+                if due(batch, self.me):
+                    # No message meets a topology that is older than itself.
+                    await reached(self.follower.catch_up)
+                self._hand_out(lanes, started.position, batch)
+
+    def _hand_out(self, lanes: Lanes, position: Position, batch: Batch) -> None:
+        items = due(batch, self.me)
+        self.dispatcher.dispatch(lanes, items, position.begin(batch.token, len(items)))
+
+    async def _answer_invitations(
+        self, lanes: Lanes, position: Position, token: str
+    ) -> None:
+        """Those from before the position `token`: no stream from there shows them."""
+        batch = read_batch(await reached(self.wire.invitations), self.types)
+        self._hand_out(lanes, position, Batch(token, invited=batch.invited))
+
+    def _touch(self, batch: Batch) -> None:
+        """Take note of what changed, and ask for a pass over it."""
+        for room_id in topology_rooms(batch, self.me, self.types):
+            self.dispatcher.forget_company(room_id)
+            if room_id in batch.left:
+                self.follower.touch({room_id: batch.left[room_id]})
+            elif self._decides(room_id, batch.joined[room_id]):
+                self.follower.touch([room_id])
+            else:
+                continue
+            self.nudge(room_id)
+
+    def _decides(self, room_id: str, update: Update) -> bool:
+        """Whether it has to be read again: others' rooms may be huge, and mean little."""
+        room = shown(self.follower.fact(room_id))
+        if room is None or room.create.cause.sender == self.me or update.unread:
+            return True
+        return any(
+            event["type"] in {CHILD, TOMBSTONE} or event.get("state_key") == self.me
+            for event in (*update.state, *update.timeline)
+        )
+
+
+@dataclass(eq=False, slots=True)
+class _Watch:
+    """Hears how the stream fares; see `stream.Watcher`."""
+
+    say: Say
+    follower: Follower
+    nudge: Nudge
+    invitations: Callable[[str], Awaitable[None]]
+    stream: Stream | None = None
+
+    async def streaming(self, error: WireError | None) -> None:
+        if error is not None:
+            await self.say("Streaming", "False", type(error).__name__, str(error))
+            return
+        message = "what happens is seen at once"
+        await self.say("Streaming", "True", "Flowing", message)
+
+    async def backlog(self, room_id: str, why: str) -> None:
+        message = f"the oldest of what was said meanwhile is not answered: {why}"
+        self.follower.find(Finding("backlog", room_id, message))
+
+    async def reset(self, error: WireError) -> None:
+        self.nudge()
+        if self.stream is not None:
+            await self.invitations(self.stream.token)
