@@ -154,7 +154,9 @@ class Follower:
             if isinstance(seen.rooms.get(room_id), Unknown)
             and isinstance(found := fact(room_id, events, one.me, one.types), Gone)
         }
-        self._facts = seen = _with(seen, ended)
+        # What shows nothing of its end may hold anything: it counts as not read.
+        joined = seen.joined | {r for r, events in due.items() if not events}
+        self._facts = seen = _with(seen._replace(joined=joined), ended)
         if self._meanwhile is not None:
             changed = {
                 r: f for r, f in seen.rooms.items() if before.rooms.get(r) is not f
