@@ -9,129 +9,26 @@ async with running(config) as process:
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import re
-import signal
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import yaml
 
-from adapter.cli.account import Account, Json
+from adapter.cli import processes
+from adapter.cli.account import Account
+from adapter.cli.processes import BotEnded, BotProcess
 
-ROOT: Final = Path(__file__).parents[1]
-PATIENCE: Final = 60.0
-"""Seconds that a test waits for the process before it fails."""
-
-_LONGEST_LINE: Final = 2**24
-_READY: Final = re.compile(r"(?<!not )\bready\b", re.IGNORECASE)
+__all__ = ["BotEnded", "BotProcess", "running", "started", "write_config"]
 
 
-class BotEnded(Exception):  # noqa: N818 - it says what happened
-    """The process ended before it did what was waited for; the text has its stderr."""
-
-
-class BotProcess:
-    """A process that logs JSON lines to stderr, which are read all the time."""
-
-    def __init__(self, process: Process) -> None:
-        self.log: list[Json] = []
-        """The lines that are JSON objects, as they came."""
-        self._process = process
-        self._lines: list[str] = []
-        self._news = asyncio.Condition()
-        self._reading = asyncio.create_task(self._read())
-
-    @property
-    def stderr(self) -> str:
-        """Everything that it wrote to stderr so far."""
-        return "".join(self._lines)
-
-    async def ready(self) -> None:
-        """Return when the process has logged, as INFO, that it is ready."""
-        await self._until(
-            lambda line: line.get("level") == "INFO" and _READY.search(_message(line))
-        )
-
-    async def logged(self, pattern: str) -> Json:
-        """Return the first log line whose message holds `pattern`, a regular expression.
-
-        As `ready`, raises `BotEnded` if the process ends without it, and `TimeoutError`
-        if neither happens."""
-        wanted = re.compile(pattern)
-        return await self._until(lambda line: wanted.search(_message(line)))
-
-    async def kill(self) -> int:
-        """SIGKILL it, and return its exit code once it has gone for good."""
-        return await self._signalled(signal.SIGKILL)
-
-    async def terminate(self) -> int:
-        """SIGTERM it, as a service manager does, and return its exit code at its end."""
-        return await self._signalled(signal.SIGTERM)
-
-    async def ended(self) -> int:
-        """Return its exit code at its end; `TimeoutError` if it goes on and on."""
-        try:
-            async with asyncio.timeout(PATIENCE):
-                code = await self._process.wait()
-                # Shielded: who has waited in vain may still want to read on.
-                await asyncio.shield(self._reading)
-        except TimeoutError as exc:
-            msg = f"the process goes on after {PATIENCE:g} s; {self._said()}"
-            raise TimeoutError(msg) from exc
-        return code
-
-    async def _signalled(self, number: signal.Signals) -> int:
-        if self._process.returncode is None:
-            self._process.send_signal(number)
-        return await self.ended()
-
-    async def _until(self, wanted: Callable[[Json], object]) -> Json:
-        """Return the first log line, of now or later, that is `wanted`."""
-        try:
-            async with asyncio.timeout(PATIENCE), self._news:
-                await self._news.wait_for(
-                    lambda: self._at_its_end() or any(map(wanted, self.log))
-                )
-        except TimeoutError as exc:
-            msg = f"it was not logged within {PATIENCE:g} s; {self._said()}"
-            raise TimeoutError(msg) from exc
-        for line in self.log:
-            if wanted(line):
-                return line
-        msg = f"the process ended with exit code {await self.ended()}; {self._said()}"
-        raise BotEnded(msg)
-
-    def _at_its_end(self) -> bool:
-        assert self._process.stderr is not None
-        return self._process.stderr.at_eof()
-
-    async def _read(self) -> None:
-        assert self._process.stderr is not None
-        async for line in self._process.stderr:
-            await self._take(line.decode(errors="replace"))
-        async with self._news:
-            self._news.notify_all()
-
-    async def _take(self, text: str) -> None:
-        self._lines.append(text)
-        try:
-            line = json.loads(text)
-        except ValueError:
-            return  # a sentence for people, or a traceback: `stderr` has it
-        if isinstance(line, dict):
-            self.log.append(line)
-            async with self._news:
-                self._news.notify_all()
-
-    def _said(self) -> str:
-        return f"its stderr:\n{self.stderr}" if self._lines else "its stderr is empty"
+def started(
+    *arguments: str, folder: Path | None = None
+) -> AbstractAsyncContextManager[BotProcess]:
+    """Run our Python with `arguments`; see `processes.started`."""
+    return processes.started(sys.executable, *arguments, folder=folder)
 
 
 @asynccontextmanager
@@ -146,29 +43,6 @@ async def running(config_file: Path, *arguments: str) -> AsyncIterator[BotProces
     async with started(*run, folder=config_file.parent) as bot:
         yield bot
     assert token not in bot.stderr, "the bot's access token is in its log"
-
-
-@asynccontextmanager
-async def started(
-    *arguments: str, folder: Path | None = None
-) -> AsyncIterator[BotProcess]:
-    """Run our Python with `arguments` in `folder`, without the settings of this process."""
-    mine = {k: v for k, v in os.environ.items() if not k.startswith("SPACEKEEPER_")}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *arguments,
-        stdin=DEVNULL,
-        stdout=DEVNULL,
-        stderr=PIPE,
-        limit=_LONGEST_LINE,
-        cwd=folder,
-        env={**mine, "PYTHONPATH": str(ROOT)},
-    )
-    bot = BotProcess(process)
-    try:
-        yield bot
-    finally:
-        await bot.kill()
 
 
 def write_config(
@@ -205,7 +79,3 @@ def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, 
 def _token(config_file: Path) -> str:
     token: str = yaml.safe_load(config_file.read_text())["access_token"]
     return token
-
-
-def _message(line: Json) -> str:
-    return str(line.get("message", ""))

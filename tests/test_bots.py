@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from adapter.cli import processes
 from adapter.cli.account import Account
 from adapter.config import load
-from tests import bots
 from tests.bots import BotEnded, running, started, write_config
 
 # Logs as the bot does, and ends in order when it is told to.
@@ -78,7 +78,7 @@ async def test_what_is_not_readiness(
     async with started("-c", f"{STANDS_IN}{says}\n{WAITS}") as process:
         await process.logged("waiting")
         with monkeypatch.context() as patch:
-            patch.setattr(bots, "PATIENCE", 0.05)
+            patch.setattr(processes, "PATIENCE", 0.05)
             with pytest.raises(TimeoutError, match="ready"):
                 await process.ready()
 
@@ -89,7 +89,7 @@ async def test_a_process_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> N
         pid = (await process.logged("ready"))["pid"]
         await process.logged("waiting")
         with monkeypatch.context() as patch:
-            patch.setattr(bots, "PATIENCE", 0.05)
+            patch.setattr(processes, "PATIENCE", 0.05)
             with pytest.raises(TimeoutError, match="the process goes on"):
                 await process.terminate()
     assert not is_running(pid)

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from adapter.cli import people
 from adapter.cli.account import Account, Json
-from tests import people
 from tests.conftest import Accounts
 from tests.people import Person
 

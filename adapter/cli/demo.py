@@ -7,245 +7,227 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 import tempfile
-from collections.abc import Iterable
+import textwrap
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from adapter.cli.account import Account, http_session
-from adapter.cli.homeserver import homeserver
-from adapter.cli.output import of_pass, show
-from adapter.cli.session import logged_in
-from adapter.matrix.desired import Desired
-from adapter.matrix.document import document, places, to_json, to_yaml
-from adapter.matrix.reconciliation import (
-    look,
-    observed_document,
-    reconcile_once,
-)
-from adapter.matrix.rows import topology
-from adapter.matrix.store import Store
-from controller.model import Change
-
-if TYPE_CHECKING:
-    from nio import AsyncClient
-
-IDENTITY = "io.spacekeeper.identity"
-
-State = dict[str, dict[tuple[str, str], str]]
-"""Room -> (type, state key) -> event id."""
-
-
-class Claims:
-    """What the demo says, and whether all of it was true."""
-
-    def __init__(self) -> None:
-        self.hold = True
-
-    def check(self, claim: str, truth: bool) -> None:
-        mark = click.style("ok", fg="green") if truth else click.style("NO", fg="red")
-        click.echo(f"  {mark}  {claim}")
-        self.hold = self.hold and truth
+from adapter.cli.account import CallFailed, Json
+from adapter.cli.claims import Claims, act, say
+from adapter.cli.people import Person
+from adapter.cli.processes import BotEnded, BotProcess
+from adapter.cli.progress import progress
+from adapter.cli.stage import Stage, State, Talk, leads_to, stage, without_links
 
 
 def main() -> int:
-    """Run the demo; 1 if anything that it said was false."""
-    return asyncio.run(_demo())
+    """Tell the story; 1 if anything that was said in it is false."""
+    try:
+        return asyncio.run(_demo())
+    except asyncio.CancelledError:
+        raise click.Abort from None
 
 
 async def _demo() -> int:
+    here = asyncio.current_task()
+    if here is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, here.cancel)
     claims = Claims()
     folder = Path(tempfile.mkdtemp(prefix="spacekeeper-demo-"))
     try:
-        _act(1, "a homeserver, three people, their Spaces and rooms")
-        async with homeserver() as server, http_session() as session:
-            bot = Account(server.url, await server.register("bot"), session)
-            people = [
-                Account(server.url, await server.register(name), session)
-                for name in ("alice", "bob", "carol")
-            ]
-            rooms = await _world(bot, *people)
-            login = bot.login
-            async with logged_in(
-                bot.url, bot.user_id, login.device_id, login.access_token
-            ) as client:
-                await _story(client, bot, rooms, folder / "demo.db", claims)
+        async with AsyncExitStack() as stack:
+            await Story(claims, stack, folder).tell()
+    except (TimeoutError, CallFailed, BotEnded) as error:
+        # What was waited for did not come: the text says what, and what came instead.
+        claims.check("the story goes on", False)
+        say("\n".join([str(error), *getattr(error, "__notes__", ())]))
     finally:
         shutil.rmtree(folder)
-    click.echo()
-    click.echo("Everything above holds." if claims.hold else "Not all of it is true.")
-    return 0 if claims.hold else 1
+    return claims.verdict()
 
 
-# --- the world ---------------------------------------------------------------
+class Story:
+    """Seven acts; each finds the world as the one before left it."""
+
+    stage: Stage
+    process: BotProcess
+    chat: Talk
+    travel: Talk
+    bobs: Talk
+    _before: tuple[str, str]
+    _rooms: int
+    _state: State
+    _words: set[str]
+
+    def __init__(self, claims: Claims, stack: AsyncExitStack, folder: Path) -> None:
+        self._claims = claims
+        self._stack = stack
+        self._folder = folder
+
+    async def tell(self) -> None:
+        await self._meet()
+        await self._onboard()
+        await self._talk()
+        await self._lose_everything()
+        await self._plan()
+        await self._come_back()
+        await self._end()
+
+    def _check(self, claim: str, truth: bool) -> None:
+        self._claims.check(claim, truth)
+
+    async def _meet(self) -> None:
+        act(1, "A homeserver, a bot, and two people")
+        async with progress("starting"):
+            self.stage = await self._stack.enter_async_context(stage(self._folder))
+            self.process = await self._start_bot()
+        say(f"a real Synapse at {self.stage.server.url}, gone when this ends")
+        say(f"{self.stage.bot.user_id}: `spacekeeper run`, process {self.process.pid}")
+        say(f"{self.stage.alice.user_id} and {self.stage.bob.user_id}")
+
+    async def _start_bot(self) -> BotProcess:
+        return await self._stack.enter_async_context(self.stage.running_bot())
+
+    async def _onboard(self) -> None:
+        act(2, "Both start a direct chat with the bot")
+        async with progress("the bot makes their rooms"):
+            (self.chat, notice), (self.bobs, another) = await asyncio.gather(
+                self._welcome(self.stage.alice), self._welcome(self.stage.bob)
+            )
+        for talk, told in ((self.chat, notice), (self.bobs, another)):
+            self._check(
+                f"{talk.who} has a Space and a chat in it, made by the bot",
+                await self.stage.is_in_order(talk),
+            )
+            self._check(f"{talk.who} is told where to write", leads_to(told, talk.room))
+        say("what Alice is told:")
+        say(textwrap.indent(without_links(notice["body"]), "| ", lambda _: True))
+
+    async def _welcome(self, person: Person) -> tuple[Talk, Json]:
+        direct = await person.direct(self.stage.bot)
+        one, other = await person.accept(2)
+        space, room = (one, other) if await self.stage.is_space(one) else (other, one)
+        [notice] = await person.hears(direct)
+        return Talk(person, space, room, "Chat 1"), notice
+
+    async def _talk(self) -> None:
+        act(3, "Alice makes another chat, and both talk")
+        alice = self.stage.alice
+        async with progress("the bot makes the room"):
+            await alice.say(self.chat.room, "!new Travel")
+            [room] = await alice.accept()
+        self.travel = Talk(alice, self.chat.space, room, "Travel")
+        title = await alice.account.state_event(room, "m.room.name", format="content")
+        self._check(
+            'Alice says "!new Travel", and the room is in her Space',
+            title["name"] == "Travel" and await self.stage.is_in_order(self.travel),
+        )
+        for talk, text in (
+            (self.chat, "hello"),
+            (self.chat, "how are you?"),
+            (self.travel, "where shall we go?"),
+            (self.bobs, "good morning"),
+        ):
+            await talk.say(text)
+            await self._answered(talk)
+        say(
+            "(the backend here is an echo that counts: one count for each conversation)"
+        )
+
+    async def _answered(self, talk: Talk) -> None:
+        heard, right = await talk.answer()
+        where = f"{talk.who} in {talk.title}"
+        self._check(f"{where}: {talk.said[-1]}  ->  {heard}", heard == right)
+
+    async def _lose_everything(self) -> None:
+        act(4, "The bot is killed, and its database deleted")
+        async with progress("taking note of how things are"):
+            self._before = await self.stage.exported()
+            self._rooms = await self.stage.rooms()
+            self._state = await self.stage.state()
+        await self.bobs.say("are you there?")
+        code = await self.process.kill()
+        self._check(
+            f"Bob says: {self.bobs.said[-1]} - and at that moment the bot is killed",
+            code == -signal.SIGKILL,
+        )
+        self._words = {event["event_id"] for event in await self.stage.words()}
+        await self.travel.say("what about the sea?")
+        say(f"Alice says in Travel, to nobody: {self.travel.said[-1]}")
+        delete(self.stage.database())
+        self._check("the database is deleted", not self.stage.database())
+
+    async def _plan(self) -> None:
+        act(5, "What would a pass do?")
+        async with progress("spacekeeper plan"):
+            code, shown, warning = await self.stage.run("plan")
+        say(f"$ spacekeeper plan\n{warning}{shown}")
+        self._check("the exit code is 2: drift", code == 2)
+        made = {room for talk in self._talks() for room in (talk.space, talk.room)}
+        self._check(
+            f"each of the {len(made)} rooms that the bot made is to be put into it again",
+            all(f"+ room {room} " in shown for room in made),
+        )
+        self._check("looking made no database", not self.stage.database())
+
+    async def _come_back(self) -> None:
+        act(6, "The bot starts again")
+        async with progress("rebuilding the database"):
+            self.process = await self._start_bot()
+        await self._answered(self.travel)
+        await self._answered(self.bobs)
+        for talk, text in ((self.bobs, "there you are"), (self.chat, "welcome back")):
+            await talk.say(text)
+            await self._answered(talk)
+        async with progress("comparing"):
+            after = await self.stage.exported()
+            rooms = await self.stage.rooms()
+            state = await self.stage.state()
+        self._check(f"the server has {rooms} rooms, as before", rooms == self._rooms)
+        self._check("no state event on it is new", state == self._state)
+        self._check(
+            f"the `spec` of the exported document is the same in all its {len(after[0].encode())} bytes",
+            {*after, *self._before} == {self._before[0]} and bool(self._before[0]),
+        )
+        say("(of the lost database, of the new one, and of Matrix alone)")
+
+    async def _end(self) -> None:
+        act(7, "The bot is told to stop")
+        async with progress("stopping"):
+            code = await self.process.terminate()
+        self._check("SIGTERM ends it with exit code 0", code == 0)
+        words = await self.stage.words()
+        talks = self._talks()
+        answers = [
+            [
+                event["content"]["body"]
+                for event in words
+                if event["room_id"] == talk.room
+                and event["content"]["msgtype"] != "m.notice"
+            ]
+            for talk in talks
+        ]
+        self._check(
+            f"all {sum(map(len, answers))} messages were answered, each once, in order",
+            answers == [talk.right_answers() for talk in talks],
+        )
+        right = {said for talk in talks for said in talk.right_answers()}
+        self._check(
+            "since the kill the bot has said nothing else, in any room",
+            all(
+                event["content"]["body"] in right
+                for event in words
+                if event["event_id"] not in self._words
+            ),
+        )
+
+    def _talks(self) -> tuple[Talk, ...]:
+        return self.chat, self.travel, self.bobs
 
 
-async def _world(
-    bot: Account, alice: Account, bob: Account, carol: Account
-) -> set[str]:
-    """Make everybody's rooms by raw calls, as a bot would have over a year."""
-    marked = await _space(bot, alice, marked=True)
-    one, two = [await _chat(bot, alice, marked, n, marked=True) for n in (1, 2)]
-    _say(f"{alice.user_id}: a Space and 2 chats, each saying whose it is")
-
-    legacy = await _space(bot, bob, marked=False)
-    old = [await _chat(bot, bob, legacy, n, marked=False) for n in (1, 2)]
-    _say(f"{bob.user_id}: a Space and 2 chats that say nothing: made by an older bot")
-
-    space = await _space(bot, carol, marked=True)
-    kept, archived = [await _chat(bot, carol, space, n, marked=True) for n in (1, 2)]
-    await bot.unlink(space, archived)
-    upgraded = await bot.upgrade(kept, "12")
-    _say(
-        f"{carol.user_id}: a Space, a chat that was upgraded, and one that is archived"
-    )
-    return {marked, one, two, legacy, *old, space, kept, archived, upgraded}
-
-
-async def _space(bot: Account, owner: Account, *, marked: bool) -> str:
-    identity = {"v": 1, "kind": "space", "owner": owner.user_id}
-    room = await bot.create_room(
-        room_type="m.space",
-        name=_first_name(owner),
-        creation_content={IDENTITY: identity} if marked else None,
-    )
-    await _bring_in(bot, owner, room)
-    return room
-
-
-async def _chat(
-    bot: Account, owner: Account, space: str, number: int, *, marked: bool
-) -> str:
-    identity = {
-        "v": 1,
-        "kind": "chat",
-        "owner": owner.user_id,
-        "chat_id": f"C{number}",
-        "platform_chat_id": f"conversation-{_first_name(owner)}-{number}",
-    }
-    room = await bot.create_room(
-        name=f"Chat {number}",
-        creation_content={IDENTITY: identity} if marked else None,
-    )
-    await bot.link(space, room)
-    await _bring_in(bot, owner, room)
-    return room
-
-
-async def _bring_in(bot: Account, owner: Account, room: str) -> None:
-    await bot.invite(room, owner.user_id)
-    await owner.join(room)
-
-
-def _first_name(owner: Account) -> str:
-    return owner.user_id[1:].split(":", 1)[0]
-
-
-# --- the story ---------------------------------------------------------------
-
-
-async def _story(
-    client: AsyncClient, bot: Account, rooms: set[str], database: Path, claims: Claims
-) -> None:
-    _act(2, "no database: what would a pass do?")
-    async with Store.read(database) as store:
-        decided = await look(client, store)
-    show(of_pass(decided), "text")
-    claims.check("looking made no database", not _files(database.parent))
-
-    _act(3, "one pass")
-    before = await _server(bot)
-    first = await reconcile_once(client, database)
-    written = _differing(before, await _server(bot))
-    claims.check(
-        "every room of the bot has its row",
-        {key.name for key in first.decided.want.rooms} == rooms,
-    )
-    claims.check("no step failed", not (first.cache.failed or first.publish.failed))
-    claims.check(
-        f"on the server, {len(written)} state events are new: just those of the plan",
-        written == _planned(first.decided.publish.steps),
-    )
-    document = await _cached(client, database)
-
-    _act(4, "the database is deleted, and the bot starts again")
-    server = await _server(bot)
-    for file in _files(database.parent):
+def delete(files: list[Path]) -> None:
+    for file in files:
         file.unlink()
-    second = await reconcile_once(client, database)
-    again = await _cached(client, database)
-    claims.check(
-        "the document of the cache is the same, byte for byte",
-        to_json(_timeless(document)) == to_json(_timeless(again)),
-    )
-    claims.check(
-        "and it is the document that Matrix alone gives",
-        document["spec"] == (await observed_document(client))["spec"],
-    )
-    claims.check(
-        "on the server not one state event is new, and no room",
-        await _server(bot) == server and not second.publish.outcomes,
-    )
-    third = await reconcile_once(client, database)
-    claims.check("one more pass finds nothing to do", third.decided.in_sync)
-
-    _act(5, "the topology as a document")
-    click.echo(to_yaml(again))
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir())
-
-
-async def _cached(client: AsyncClient, database: Path) -> dict[str, Any]:
-    async with Store.read(database) as store:
-        rows = await store.rows()
-        last = await store.last_pass()
-    return document(
-        Desired(topology(rows), places(rows)),
-        account=client.user_id,
-        homeserver=client.homeserver,
-        complete=True,
-        observed_at=last.at if last else None,
-    )
-
-
-def _timeless(document: dict[str, Any]) -> dict[str, Any]:
-    """The document without when it was seen: two looks are never at one time."""
-    status = {n: v for n, v in document["status"].items() if n != "observed_at"}
-    return {**document, "status": status}
-
-
-async def _server(bot: Account) -> State:
-    """Every state event of every room that the bot is in, by its id."""
-    return {
-        room: {
-            (event["type"], event["state_key"]): event["event_id"]
-            for event in await bot.state(room)
-        }
-        for room in sorted(await bot.joined_rooms())
-    }
-
-
-def _differing(old: State, new: State) -> set[tuple[str, str]]:
-    """Room and `<type>|<state key>` of each event that is not as it was."""
-    return {
-        (room, "|".join(place))
-        for room in old.keys() | new.keys()
-        for place, event_id in new.get(room, {}).items()
-        if old.get(room, {}).get(place) != event_id
-    }
-
-
-def _planned(steps: Iterable[Change]) -> set[tuple[str, str]]:
-    return {(step.key.name, field) for step in steps for field in step.fields}
-
-
-def _act(number: int, what: str) -> None:
-    click.echo(f"\n{click.style(f'{number}. {what}', bold=True)}")
-
-
-def _say(what: str) -> None:
-    click.echo(f"      {what}")

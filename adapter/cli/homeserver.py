@@ -26,6 +26,7 @@ from typing import Final, Literal
 import aiohttp
 
 from adapter.cli.account import CallFailed, Login, call, http_session
+from adapter.cli.leash import leashed
 
 __all__ = ["Homeserver", "HomeserverError", "Limits", "Login", "homeserver"]
 
@@ -40,19 +41,6 @@ _LOGGING: Final = {
     "handlers": {"out": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"level": "WARNING", "handlers": ["out"]},
 }
-
-# The child holds the read end of a pipe of which this process has the only write end.
-# However this process ends, also by SIGKILL, the read ends too, on every POSIX system.
-_CHILD: Final = """
-import os, runpy, threading
-
-def end_with_parent():
-    os.read(0, 1)
-    os._exit(1)
-
-threading.Thread(target=end_with_parent, daemon=True).start()
-runpy.run_module("synapse.app.homeserver", run_name="__main__", alter_sys=True)
-"""
 
 
 class HomeserverError(Exception):
@@ -236,7 +224,7 @@ def _child(config: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     with (
         log.open("wb") as output,
         subprocess.Popen(  # noqa: S603 - our own interpreter and our own text
-            [sys.executable, "-P", "-c", _CHILD, "--config-path", str(config)],
+            leashed("synapse.app.homeserver", "--config-path", str(config)),
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -16,6 +16,7 @@ import click
 
 from adapter.cli import errors
 from adapter.cli.commands.demo import demo
+from adapter.cli.commands.dev import dev
 from adapter.cli.commands.documents import diff, validate
 from adapter.cli.commands.export import export
 from adapter.cli.commands.login import login
@@ -136,7 +137,7 @@ def main(
         context.color = False
 
 
-for command in (login, run, plan, reconcile, export, validate, diff, status, demo):
+for command in (login, run, plan, reconcile, export, validate, diff, status, demo, dev):
     main.add_command(command)
 
 if __name__ == "__main__":

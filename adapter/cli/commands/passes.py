@@ -89,7 +89,8 @@ def _explain_guard(blocked: int) -> None:
     click.echo(
         f"spacekeeper: a guard holds back {blocked} changes, which would give up more "
         "rooms at once than the settings allow: if they are right, run "
-        f"`spacekeeper reconcile --allow-detach {blocked}`",
+        f"`spacekeeper reconcile --allow-detach {blocked}`, or start the bot with "
+        f"`spacekeeper run --allow-detach {blocked}`",
         err=True,
     )
 
