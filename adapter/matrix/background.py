@@ -11,6 +11,7 @@ from adapter.matrix.publishing import Pace, Publisher
 from adapter.matrix.reconciliation import Reconciler, now
 from adapter.matrix.traffic import Traffic
 from controller.apply import Report, Result
+from controller.model import Change
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ async def publish_for_ever(
     The server's limits are remembered as long as anything is due."""
     decided, rate = follower.decided, reconciler.settings.publish_rate
     pace = Pace(rate, patience=None)
+    left = True  # until a round has told that nothing is due
     while True:
         await decided.wait()
         # What the last round published is read first, so that it is not due again.
@@ -31,7 +33,8 @@ async def publish_for_ever(
         newest = follower.newest
         if newest is None or not newest.decided.publish.steps:
             pace = Pace(rate, patience=None)
-            continue
+            if newest is None or not left:
+                continue
         target = Publisher(
             reconciler.wire,
             reconciler.store,
@@ -40,6 +43,7 @@ async def publish_for_ever(
             now,
             traffic=traffic,
             outdated=decided.is_set,
+            due=lambda step: _is_due(step, follower),
         )
         try:
             done = await reconciler.publish_to(target, newest)
@@ -48,6 +52,15 @@ async def publish_for_ever(
             log.warning("publishing broke off", extra={"error": str(error)})
         else:
             follower.touch(_written(done.publish))
+            left = done.publish.counts[Result.PUBLISHED] < len(done.publish.outcomes)
+
+
+def _is_due(step: Change, follower: Follower) -> bool:
+    """Whether the newest pass wants it: what stood back may have been done meanwhile."""
+    if not follower.decided.is_set():
+        return True
+    newest = follower.newest
+    return newest is not None and step in newest.decided.publish.steps
 
 
 def _written(report: Report) -> set[str]:

@@ -213,7 +213,8 @@ class MatrixBot:
             if started is not None:
                 await self._serve(started)
         finally:
-            await self._say("Ready", "False", "Stopped", "the bot does not run")
+            for kind in ("Streaming", "Ready"):
+                await self._say(kind, "False", "Stopped", "the bot does not run")
 
     # From the start to the end
 
@@ -223,10 +224,9 @@ class MatrixBot:
         fresh, position = await reached(
             lambda: _prepared(self._wire, self._ledger, self.me, self._types, instance)
         )
-        is_new = position.token is None
         await self._loop.start()
         await reached(lambda: position.announce(fresh))
-        return Started(position, position.token or fresh, is_new)
+        return Started(position, position.token or fresh)
 
     async def _serve(self, started: Started) -> None:
         try:
@@ -245,6 +245,7 @@ class MatrixBot:
         others = [
             group.create_task(work)
             for work in (
+                self._intake.answer_invitations(lanes),
                 self._loop.run(),
                 publish_for_ever(self._reconciler, self._follower, self._traffic),
                 started.position.keep(),

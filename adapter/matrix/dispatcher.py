@@ -25,7 +25,7 @@ from adapter.matrix.errors import (
     WireError,
 )
 from adapter.matrix.facts import Present, shown
-from adapter.matrix.faults import StoreError
+from adapter.matrix.faults import BadValue, DatabaseDamaged, StoreError
 from adapter.matrix.following import Follower
 from adapter.matrix.handlers.auth import (
     Place,
@@ -56,8 +56,8 @@ Json = dict[str, Any]
 
 LONGEST: Final = 30.0
 """Seconds of the longest wait before something is tried again."""
-
-
+FATAL: Final = (TokenRefused, DatabaseDamaged)
+"""What ends the bot: a person, or a start that rebuilds the cache, has to mend it."""
 FAULTS: Final = 4
 """How often a server may fail at one item before that counts as failed."""
 
@@ -176,7 +176,7 @@ class Dispatcher:
         for attempt in itertools.count(1):
             try:
                 await self._handle(item)
-            except TokenRefused:
+            except FATAL:
                 raise
             except Exception as error:  # noqa: BLE001 - one event never stops the others
                 if not _may_pass(error, attempt):
@@ -204,7 +204,7 @@ class Dispatcher:
             if await self._may_be_told(item.room_id, item.event["sender"]):
                 asked = f"{item.event['event_id']}/failed"
                 await self.voice.notice(item.room_id, asked, phrases.internal_failure())
-        except TokenRefused:
+        except FATAL:
             raise
         except (WireError, StoreError) as why:
             told = {"room": item.room_id, "error": str(why)}
@@ -356,6 +356,8 @@ class Dispatcher:
 
 def _may_pass(error: Exception, attempt: int) -> bool:
     """Whether it is worth trying again, for ever or a few times."""
+    if isinstance(error, BadValue):
+        return False
     if isinstance(error, Unreachable | RateLimited | StoreError):
         return True
     return isinstance(error, ServerFault) and attempt < FAULTS

@@ -118,7 +118,7 @@ class Follower:
                     seen = await self._reconciler.see(rows)
                 async with self._turn:
                     self._facts = _with(seen, self._meanwhile)
-                    await self._pass(allow_detach)
+                    await self._pass(None, allow_detach)
             finally:
                 self._meanwhile = None
 
@@ -134,10 +134,10 @@ class Follower:
             with self._numbered():
                 try:
                     await self._read(due)
+                    await self._pass(self.newest)
                 except BaseException:
                     self._stale = due | self._stale
                     raise
-                await self._pass()
 
     async def read(self, rooms: Collection[str]) -> None:
         """Read rooms that nobody has seen yet; no pass is made, no row changes."""
@@ -163,7 +163,10 @@ class Follower:
             }
             self._meanwhile |= changed
 
-    async def _pass(self, allow_detach: int | None = None) -> None:
+    async def _pass(
+        self, before: PassReport | None, allow_detach: int | None = None
+    ) -> None:
+        """Decide over all that is known; `before`, if not all of it was read anew."""
         one = self._reconciler
         rows = await one.store.rows()
         decided = await one.decide(
@@ -173,7 +176,7 @@ class Follower:
             hold=frozenset(self._made_for(self._in_flight)),
             findings=tuple(self._findings.values()),
         )
-        self.newest = PassReport(decided, await one.carry_out(decided))
+        self.newest = await one.carry_out(decided, before)
         self.decided.set()
 
     @contextmanager

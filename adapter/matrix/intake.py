@@ -15,7 +15,7 @@ from adapter.matrix.following import Follower
 from adapter.matrix.lanes import Lanes
 from adapter.matrix.live import Batch, Update, read_batch, topology_rooms
 from adapter.matrix.patience import reached
-from adapter.matrix.position import Position
+from adapter.matrix.position import Mark, Position
 from adapter.matrix.stream import Stream
 from adapter.matrix.wire import Wire
 
@@ -30,8 +30,7 @@ class Started(NamedTuple):
 
     position: Position
     token: str
-    is_new: bool
-    """There was no position: what was said before is not answered."""
+    """From where the live stream goes on: T, or now if there was none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +48,12 @@ class Intake:
     async def run(self, lanes: Lanes, started: Started) -> None:
         """Follow the stream for ever. Raises what no waiting mends, and `Superseded`."""
 
-        async def invitations(token: str) -> None:
-            await self._answer_invitations(lanes, started.position, token)
+        async def reset() -> None:
+            self.nudge()
+            await self.answer_invitations(lanes)
 
-        if started.is_new:
-            await invitations(started.token)
-        watch = _Watch(self.say, self.follower, self.nudge, invitations)
+        watch = _Watch(self.say, self.follower, reset)
         stream = Stream(self.wire, self.me, self.types, started.token, watch)
-        watch.stream = stream
         async with aclosing(stream.batches()) as batches:
             async for batch in batches:
                 if batch.checkpoint is not None:
@@ -71,12 +68,14 @@ class Intake:
         items = due(batch, self.me)
         self.dispatcher.dispatch(lanes, items, position.begin(batch.token, len(items)))
 
-    async def _answer_invitations(
-        self, lanes: Lanes, position: Position, token: str
-    ) -> None:
-        """Those from before the position `token`: no stream from there shows them."""
+    async def answer_invitations(self, lanes: Lanes) -> None:
+        """Answer those that stand open, of whatever age; to do so twice is harmless.
+
+        Each start does: the stream shows only what came after T, and T says nothing of
+        invitations, of which a first start may have answered some before it was killed."""
         batch = read_batch(await reached(self.wire.invitations), self.types)
-        self._hand_out(lanes, position, Batch(token, invited=batch.invited))
+        items = due(Batch(batch.token, invited=batch.invited), self.me)
+        self.dispatcher.dispatch(lanes, items, Mark(batch.token, len(items)))
 
     def _touch(self, batch: Batch) -> None:
         """Take note of what changed, and ask for a pass over it."""
@@ -107,9 +106,7 @@ class _Watch:
 
     say: Say
     follower: Follower
-    nudge: Nudge
-    invitations: Callable[[str], Awaitable[None]]
-    stream: Stream | None = None
+    begin_afresh: Callable[[], Awaitable[None]]
 
     async def streaming(self, error: WireError | None) -> None:
         if error is not None:
@@ -123,6 +120,4 @@ class _Watch:
         self.follower.find(Finding("backlog", room_id, message))
 
     async def reset(self, error: WireError) -> None:
-        self.nudge()
-        if self.stream is not None:
-            await self.invitations(self.stream.token)
+        await self.begin_afresh()

@@ -246,7 +246,9 @@ class Position:
 class Mark:
     """A batch on its way: `settle` it once for each of its events."""
 
-    def __init__(self, token: str, due: int, over: Callable[[], None]) -> None:
+    def __init__(
+        self, token: str, due: int, over: Callable[[], None] = lambda: None
+    ) -> None:
         self.token = token
         self.due = due
         self.counts = due > 0

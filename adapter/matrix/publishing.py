@@ -98,8 +98,10 @@ class Publisher:
         *,
         traffic: Traffic | None = None,
         outdated: Callable[[], bool] = lambda: False,
+        due: Callable[[Change], bool] = lambda _: True,
     ) -> None:
-        """`outdated` is asked before each step: whether there is a newer plan by now."""
+        """`outdated` is asked before each step: whether there is a newer plan by now.
+        `due` is asked after the step has stood back: whether that plan has it, too."""
         self._wire = wire
         self._memory = memory
         self._pace = pace
@@ -107,6 +109,7 @@ class Publisher:
         self._now = now
         self._traffic = traffic or Traffic()
         self._outdated = outdated
+        self._due = due
 
     async def carry_out(self, steps: Sequence[Change]) -> list[Outcome]:
         """Publish in the order of need; outcomes are in the order of `steps`.
@@ -134,6 +137,8 @@ class Publisher:
         """Carry out one step, again after a 429; `None` when patience is at its end."""
         while await self._pace.turn():
             await self._traffic.calm()
+            if not self._due(step):
+                return Outcome(step.key, Result.STALE, "a newer pass does without it")
             try:
                 async with self._traffic.lock(step.key.name):
                     return await self._publish(step)

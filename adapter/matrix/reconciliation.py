@@ -55,6 +55,8 @@ class PassReport:
     decided: Pass
     cache: Report
     publish: Report = field(default_factory=lambda: Report(Plan()))
+    number: int | None = None
+    """The id of its record; `None` of one that had nothing to tell."""
 
     @property
     def result(self) -> str:
@@ -126,13 +128,13 @@ class Reconciler:
         limit = self.settings.full_interval
         return aged(facts, unread, now() if at is None else at, limit)
 
-    async def converge(self, allow_detach: int | None = None) -> tuple[Pass, Report]:
+    async def converge(self, allow_detach: int | None = None) -> PassReport:
         """Look, and bring the cache in line, in one transaction.
 
         When Matrix cannot be seen, that is recorded, no row changes, and it raises."""
         async with self.recording():
             decided = await self.look(allow_detach)
-        return decided, await self.carry_out(decided)
+        return await self.carry_out(decided)
 
     @asynccontextmanager
     async def recording(self) -> AsyncIterator[None]:
@@ -143,40 +145,46 @@ class Reconciler:
             await self._record_failure(error)
             raise
 
-    async def carry_out(self, decided: Pass) -> Report:
-        """Bring the cache in line with what was decided, in one transaction."""
+    async def carry_out(
+        self, decided: Pass, before: PassReport | None = None
+    ) -> PassReport:
+        """Bring the cache in line with what was decided, in one transaction.
+
+        `before` is the pass that this one follows, if it looked only at what was
+        touched since: then it is recorded if it has anything to tell."""
         async with self.store.transaction(decided.observed_at):
             report = await apply(decided.cache, self.store)
             await self.store.remember_unread(decided.unread, decided.observed_at)
-            await self._record(decided, report)
-        counts = {"cache": dict(report.counts), **_sizes(decided)}
-        log.log(
-            logging.INFO if report.plan else logging.DEBUG, "converged", extra=counts
-        )
-        return report
+            done = PassReport(decided, report)
+            if before is None or report.plan or _news(before.decided, decided):
+                told = _told(decided)
+                number = await self.store.record_pass(
+                    decided.observed_at, done.result, told
+                )
+                done = replace(done, number=number)
+            seen = [] if before else [observed(decided)]
+            await self.store.set_conditions([*seen, converged(decided, report)])
+        level = logging.INFO if report.plan else logging.DEBUG
+        counts = {str(result): n for result, n in report.counts.items()}
+        log.log(level, "converged", extra={"cache": counts, **_sizes(decided)})
+        return done
 
     async def publish(
-        self, decided: Pass, cache: Report, *, patience: float | None
+        self, done: PassReport, *, patience: float | None
     ) -> PassReport:
         """Publish what is due, waiting for the server's limits as long as `patience`."""
         pace = Pace(self.settings.publish_rate, patience)
         target = Publisher(self.wire, self.store, pace, self.types, now)
-        return await self.publish_to(target, PassReport(decided, cache))
+        return await self.publish_to(target, done)
 
     async def publish_to(self, target: Target, done: PassReport) -> PassReport:
         """Publish what a pass left due, and record how that went."""
         done = replace(done, publish=await apply(done.decided.publish, target))
         async with self.store.transaction():
-            await self.store.conclude_pass(done.result)
+            if done.number is not None:
+                await self.store.conclude_pass(done.number, done.result)
             await self.store.set_conditions([published(done.publish, now())])
         return done
-
-    async def _record(self, decided: Pass, cache: Report) -> None:
-        at = decided.observed_at
-        await self.store.record_pass(
-            at, PassReport(decided, cache).result, _told(decided)
-        )
-        await self.store.set_conditions([observed(decided), converged(decided, cache)])
 
     async def _record_failure(self, error: WireError) -> None:
         at = now()
@@ -212,7 +220,7 @@ async def reconcile_startup(
     `reconcile_once`."""
     async with _opened(client, database) as (wire, store):
         reconciler = _reconciler(wire, store, client, settings, types)
-        return PassReport(*await reconciler.converge(allow_detach))
+        return await reconciler.converge(allow_detach)
 
 
 async def reconcile_once(
@@ -229,9 +237,9 @@ async def reconcile_once(
     than `settings.publish_patience` in all; the rest is waiting, and stays drift."""
     async with _opened(client, database) as (wire, store):
         reconciler = _reconciler(wire, store, client, settings, types)
-        decided, cache = await reconciler.converge(allow_detach)
+        done = await reconciler.converge(allow_detach)
         patience = reconciler.settings.publish_patience
-        return await reconciler.publish(decided, cache, patience=patience)
+        return await reconciler.publish(done, patience=patience)
 
 
 async def observed_document(
@@ -306,7 +314,8 @@ def converged(decided: Pass, report: Report) -> Condition:
     if report.plan.blocked:
         message = (
             f"{len(report.plan.blocked)} changes would give up more rooms at once than "
-            "the guard lets through; look at `spacekeeper plan`, then use --allow-detach"
+            "the guard lets through; look at `spacekeeper plan`, then let them through "
+            "with --allow-detach, of `run` or of `reconcile`"
         )
         return Condition("Converged", "False", "Blocked", message, at)
     if report.failed:
@@ -331,6 +340,12 @@ def published(report: Report, at: int) -> Condition:
         message = f"{waiting} state events are left to later passes"
         return Condition("Published", "False", "Waiting", message, at)
     return Condition("Published", "True", "Done", "nothing is due", at)
+
+
+def _news(before: Pass, decided: Pass) -> bool:
+    """Whether `status` would show something else than before."""
+    old, new = before.want, decided.want
+    return (old.findings, old.unknown) != (new.findings, new.unknown)
 
 
 def _told(decided: Pass) -> dict[str, Any]:

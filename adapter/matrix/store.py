@@ -219,12 +219,11 @@ class Store:
             )
         return int(number)
 
-    async def conclude_pass(self, result: str) -> None:
-        """Say anew how the last pass went, once all of it is done."""
+    async def conclude_pass(self, number: int, result: str) -> None:
+        """Say anew how a pass went, once all of it is done."""
         async with self.transaction():
             await self._db.execute(
-                "UPDATE passes SET result = ? WHERE id = (SELECT max(id) FROM passes)",
-                [result],
+                "UPDATE passes SET result = ? WHERE id = ?", [result, number]
             )
 
     async def last_pass(self) -> PassRecord | None:

@@ -122,7 +122,7 @@ class Commands:
         if not named:
             return phrases.no_such_chat(chat_id)
         if used := next((row for row in named if row.status in IN_USE), None):
-            await self.chats.invite_back(asked.sender)
+            await self.chats.invite_back(asked.sender, [used.room_id])
             return phrases.still_in_use(used, self._via)
         space = space_of(rows, asked.sender)
         row = next((one for one in named if is_archived(one) or was_left(one)), None)
@@ -131,7 +131,7 @@ class Commands:
         await self._must_be_seen(asked.sender)
         await self._link(space.room_id, row.room_id)
         await self.follower.catch_up([space.room_id, row.room_id])
-        await self.chats.invite_back(asked.sender)
+        await self.chats.invite_back(asked.sender, [space.room_id, row.room_id])
         restored = await self._row(row.room_id)
         if restored.status not in IN_USE:
             return phrases.cannot_be_restored(row)

@@ -86,8 +86,10 @@ class Onboarding:
             message = phrases.welcome_back(space, chats, self._via, encrypted=encrypted)
         else:
             message = phrases.where_to_go(chats, self._via)
-        every = 0 if arrived else HOUR
-        await self.voice.remind(every, "pointer", room_id, asked, message)
+        if arrived:
+            await self.voice.notice(room_id, asked, message)
+        else:
+            await self.voice.remind(HOUR, "pointer", room_id, asked, message)
 
     async def _invite_back(self, user_id: str, left: InvitedBack) -> None:
         """Go on inviting, within the server's limits."""
