@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from adapter.cli.errors import CommandError
-from adapter.matrix.answers import answer, retry_after
+from adapter.matrix.answers import answer
 from adapter.matrix.errors import (
     Forbidden,
     NotAHomeserver,
@@ -19,6 +19,7 @@ from adapter.matrix.errors import (
     Unreachable,
     WireError,
 )
+from adapter.retry_after import retry_after
 
 PATIENCE = 60.0
 """Seconds for the whole of it: some servers take their time over passwords."""

@@ -8,8 +8,6 @@ whatever its status, and a refusal counts as Matrix's only with an `errcode`: a 
 from __future__ import annotations
 
 import re
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Final, NoReturn
 
 import orjson
@@ -30,7 +28,6 @@ _TOKEN_ERRORS: Final = frozenset(
     {"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN", "M_USER_LOCKED", "M_USER_DEACTIVATED"}
 )
 _ERRCODE: Final = re.compile(r"[A-Z][A-Z0-9_.]{1,63}")
-_SECONDS: Final = re.compile(r"\d{1,9}(\.\d{1,6})?")
 _WAIT: Final = 5.0  # seconds, where a 429 does not say how long
 _MOST: Final = 1e9  # ms: a longer wait is a mistake
 
@@ -63,17 +60,6 @@ def reject(what: str) -> NoReturn:
     """Raise `Unexpected` for `what` of an answer that is not what the spec promises."""
     what = f"{what} has not the shape that Matrix says"
     raise Unexpected(what, brief="misshapen")
-
-
-def retry_after(header: str | None, now: datetime) -> float | None:
-    """Seconds that the header Retry-After asks for: a number, or a date after `now`."""
-    text = (header or "").strip()
-    if _SECONDS.fullmatch(text):
-        return float(text)
-    try:
-        return max(0.0, (parsedate_to_datetime(text) - now).total_seconds())
-    except (TypeError, ValueError, OverflowError):
-        return None  # TypeError: a date without a zone is no http date
 
 
 def _errcode(value: Any) -> str:

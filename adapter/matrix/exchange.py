@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import orjson
 import stamina
 
-from adapter.matrix.answers import answer, reject, retry_after
+from adapter.matrix.answers import answer, reject
 from adapter.matrix.errors import (
     NotAHomeserver,
     RateLimited,
@@ -25,6 +25,7 @@ from adapter.matrix.errors import (
     Unreachable,
     WireError,
 )
+from adapter.retry_after import retry_after
 
 if TYPE_CHECKING:
     import aiohttp

@@ -11,7 +11,6 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -32,6 +31,7 @@ from adapter.platform.base import (
     PlatformUnreachable,
     Turn,
 )
+from adapter.retry_after import retry_after
 
 ATTEMPTS: Final = 3
 """How often one turn is asked at most."""
@@ -49,7 +49,6 @@ _FIRST_WAIT: Final = 0.2  # seconds, also where the platform says 0
 _BUSY: Final = frozenset({429, 502, 503, 504})
 _SETTINGS: Final = frozenset({401, 403, 404, 405, 407})
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+")
-_SECONDS: Final = re.compile(r"[0-9]{1,9}")
 _PRINTABLE: Final = "".join(chr(c) for c in range(0x21, 0x7F) if chr(c) != "%")
 
 
@@ -162,17 +161,6 @@ def messages(content: bytes) -> tuple[Message, ...] | str:
         Message(given["text"], Format(given.get("format", Format.PLAIN)))
         for given in listed
     )
-
-
-def retry_after(header: str | None, now: datetime) -> float | None:
-    """Seconds that the header Retry-After asks for: a number, or a date after `now`."""
-    text = (header or "").strip()
-    if _SECONDS.fullmatch(text):
-        return float(text)
-    try:
-        return max(0.0, (parsedate_to_datetime(text) - now).total_seconds())
-    except (TypeError, ValueError, OverflowError):
-        return None  # TypeError: a date without a zone is no http date
 
 
 def _problems(given: Any) -> list[str]:

@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.cli.account import Account
-from adapter.matrix.answers import answer, retry_after
+from adapter.matrix.answers import answer
 from adapter.matrix.wire import (
     Forbidden,
     NotAHomeserver,
@@ -35,6 +35,7 @@ from adapter.matrix.wire import (
     Wire,
     WireError,
 )
+from adapter.retry_after import retry_after
 
 TOKEN = "syt_c2VjcmV0_abcdefgh_123456"  # noqa: S105 - of no server
 HTML = b"<html><body>Bad Gateway</body></html>"

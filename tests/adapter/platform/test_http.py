@@ -43,8 +43,8 @@ from adapter.platform.http import (
     MOST_MESSAGES,
     http,
     messages,
-    retry_after,
 )
+from adapter.retry_after import retry_after
 
 PAGE = Path(__file__).parents[3] / "docs" / "platform-http.md"
 TOKEN = "tok_c2VjcmV0_123456"  # noqa: S105 - of no platform
