@@ -1,0 +1,127 @@
+"""What may be repeated is repeated until it is certain; what is refused is said at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapter.matrix.errors import (
+    Forbidden,
+    RateLimited,
+    ServerFault,
+    TokenRefused,
+    Unreachable,
+    WireError,
+)
+from adapter.matrix.writing import FAULTS, LONGEST, Writer
+
+ROOM, ASKED = "!r", "$asked"
+LOST, AWAY = Unreachable("cut"), Unreachable("refused", sent=False)
+LIMIT, FAULT = RateLimited("slow", retry_after=61.0), ServerFault("no", status=502)
+REFUSALS: list[WireError] = [
+    Forbidden("no", status=403),
+    TokenRefused("no", status=401, errcode="M_UNKNOWN_TOKEN"),
+]
+
+
+class Server:
+    """A wire to a server that takes a message once for each transaction id.
+
+    `weather` is what goes wrong next; of what got lost the server has heard."""
+
+    def __init__(self, weather: list[WireError | None]) -> None:
+        self.weather = list(weather)
+        self.timeline: dict[str, Mapping[str, Any]] = {}
+        self.invited: list[str] = []
+
+    async def send(
+        self, room_id: str, event_type: str, txn: str, content: Mapping[str, Any]
+    ) -> str:
+        error = self.weather.pop(0) if self.weather else None
+        if error is None or error is LOST:
+            self.timeline.setdefault(txn, content)
+        if error is not None:
+            # The same ones are raised in many examples: their traces must not add up.
+            raise error.with_traceback(None)
+        return f"$event of {txn}"
+
+    async def invite(self, room_id: str, user_id: str) -> None:
+        if self.weather and (error := self.weather.pop(0)):
+            raise error
+        self.invited.append(user_id)
+
+
+def writer(server: Server, slept: list[float] | None = None) -> Writer:
+    wire: Any = server
+
+    async def nap(seconds: float) -> None:
+        if slept is not None:
+            slept.append(seconds)
+
+    return Writer(wire, sleep=nap, chance=lambda: 1.0)
+
+
+def contents(count: int) -> list[dict[str, Any]]:
+    return [{"msgtype": "m.text", "body": str(n)} for n in range(count)]
+
+
+@given(
+    st.lists(st.none() | st.sampled_from([LOST, AWAY, LIMIT])),
+    st.integers(0, 4),
+)
+async def test_whatever_passes(weather: list[WireError | None], count: int) -> None:
+    """Every message is there once and in order, also when it is all said again."""
+    server = Server(weather)
+    for _ in range(2):
+        await writer(server).say(ROOM, ASKED, contents(count))
+        assert list(server.timeline.items()) == [
+            (f"{ASKED}/{n}", content) for n, content in enumerate(contents(count))
+        ]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda error: type(error).__name__)
+async def test_a_refusal(refusal: WireError) -> None:
+    """It is raised at once, and nothing that follows is sent."""
+    server = Server([None, LOST, refusal])
+    with pytest.raises(type(refusal)):
+        await writer(server).say(ROOM, ASKED, contents(3))
+    assert list(server.timeline) == [f"{ASKED}/0", f"{ASKED}/1"]
+    assert server.weather == []
+
+
+async def test_a_server_that_fails_again_and_again() -> None:
+    """It counts as refused in the end: one room must not stand still for ever."""
+    server = Server([FAULT] * FAULTS)
+    with pytest.raises(ServerFault):
+        await writer(server).say(ROOM, ASKED, contents(1))
+    await writer(Server([FAULT] * (FAULTS - 1))).say(ROOM, ASKED, contents(1))
+
+
+async def test_how_long_is_waited() -> None:
+    """As long as the server asks for; else longer and longer, up to a limit."""
+    slept: list[float] = []
+    weather: list[WireError | None] = [LIMIT, RateLimited("now", retry_after=0.0)]
+    server = Server(weather + [AWAY] * 20)
+    await writer(server, slept).say(ROOM, ASKED, contents(1))
+    limited, soon, *away = slept
+    assert limited == 61.0
+    assert soon > 0
+    assert away == sorted(away)
+    assert LONGEST / 2 <= away[-1] <= LONGEST
+
+
+async def test_an_invite_that_is_not_worth_waiting_for() -> None:
+    """A limit beyond the patience is raised, and so is the first fault of the server."""
+    server = Server([LIMIT])
+    with pytest.raises(RateLimited):
+        await writer(server).invite(ROOM, "@a:hs", patience=10.0)
+    server.weather = [FAULT]
+    with pytest.raises(ServerFault):
+        await writer(server).invite(ROOM, "@a:hs")
+    server.weather = [AWAY, LIMIT]
+    await writer(server).invite(ROOM, "@a:hs")
+    assert server.invited == ["@a:hs"]
