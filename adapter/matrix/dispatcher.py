@@ -20,12 +20,11 @@ from adapter.matrix import phrases
 from adapter.matrix.errors import (
     RateLimited,
     ServerFault,
-    TokenRefused,
     Unreachable,
     WireError,
 )
 from adapter.matrix.facts import Present, shown
-from adapter.matrix.faults import BadValue, DatabaseDamaged, StoreError
+from adapter.matrix.faults import BadValue, StoreError
 from adapter.matrix.following import Follower
 from adapter.matrix.handlers.auth import (
     Place,
@@ -42,6 +41,7 @@ from adapter.matrix.handlers.onboarding import Onboarding
 from adapter.matrix.homes import chats_of
 from adapter.matrix.lanes import Lanes
 from adapter.matrix.live import Batch, after_own_join, joined_now
+from adapter.matrix.patience import HOPELESS
 from adapter.matrix.rows import Row
 from adapter.matrix.store import Store
 from adapter.matrix.traffic import Traffic
@@ -56,8 +56,6 @@ Json = dict[str, Any]
 
 LONGEST: Final = 30.0
 """Seconds of the longest wait before something is tried again."""
-FATAL: Final = (TokenRefused, DatabaseDamaged)
-"""What ends the bot: a person, or a start that rebuilds the cache, has to mend it."""
 FAULTS: Final = 4
 """How often a server may fail at one item before that counts as failed."""
 
@@ -176,7 +174,7 @@ class Dispatcher:
         for attempt in itertools.count(1):
             try:
                 await self._handle(item)
-            except FATAL:
+            except HOPELESS:
                 raise
             except Exception as error:  # noqa: BLE001 - one event never stops the others
                 if not _may_pass(error, attempt):
@@ -204,7 +202,7 @@ class Dispatcher:
             if await self._may_be_told(item.room_id, item.event["sender"]):
                 asked = f"{item.event['event_id']}/failed"
                 await self.voice.notice(item.room_id, asked, phrases.internal_failure())
-        except FATAL:
+        except HOPELESS:
             raise
         except (WireError, StoreError) as why:
             told = {"room": item.room_id, "error": str(why)}
@@ -277,7 +275,8 @@ class Dispatcher:
         if isinstance(found, Word):
             await self.conversation.answer(row, sender, event_id, found.text)
         elif isinstance(found, Encrypted):
-            chats = chats_of(await self.store.rows(), row.matrix_user_id or "")
+            # Its owner alone is told of other rooms: a guest may be reading along.
+            chats = chats_of(await self.store.rows(), sender)
             others = [chat for chat in chats if chat.room_id != room_id]
             message = phrases.encrypted(others, self._via)
             await self.voice.remind(DAY, "encrypted", room_id, event_id, message)

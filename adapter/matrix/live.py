@@ -59,15 +59,16 @@ class Batch(NamedTuple):
     """The content that the bot's checkpoint in the account data now has."""
 
 
-def live_filter(types: EventTypes) -> Json:
-    """The filter for a live stream.
+def live_filter(types: EventTypes, stream: str = "") -> Json:
+    """The filter for the live stream of this name, which no other should have.
 
-    State and timeline let the same types through: state that only the timeline lacks
+    Synapse repeats an answer for two minutes to whoever asks the same again, so a bot
+    that starts anew would get the past in other portions than it is. State and timeline let the same types through: state that only the timeline lacks
     is lost for good. No `rooms`: it removes the create event of version 12 rooms."""
     none: Json = {"types": []}
     wanted = list(_wanted(types))
     return {
-        "presence": none,
+        "presence": {"types": [], "not_types": [stream]},
         "account_data": {"types": [types.checkpoint]},
         "room": {
             "ephemeral": none,

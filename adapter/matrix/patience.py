@@ -10,15 +10,15 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from adapter.matrix.errors import TokenRefused, WireError, WrongToken
-from adapter.matrix.faults import StoreError
+from adapter.matrix.faults import DatabaseDamaged, StoreError
 from controller.loop import asked, delay
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-HOPELESS: Final = (TokenRefused, WrongToken)
-"""What no waiting mends."""
+HOPELESS: Final = (TokenRefused, WrongToken, DatabaseDamaged)
+"""What no waiting mends: a person has to, or the next start, which makes a cache anew."""
 MOST: Final = 60.0
 """Seconds of the longest wait, unless the server asks for more."""
 

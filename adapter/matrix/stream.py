@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import logging
 import random
+import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Final, Protocol, TypeVar
 
@@ -78,7 +79,7 @@ class Stream:
         self._wait_ms = wait_ms
         self._sleep = sleep
         self._chance = chance
-        self._filter = live_filter(types)
+        self._filter = live_filter(types, str(uuid.uuid4()))
         self._flows: bool | None = None
         self._in_doubt = False  # the position is a fresh one, and no answer came yet
 

@@ -31,10 +31,9 @@ def bodies(heard: list[dict[str, Any]]) -> list[str]:
     return [content["body"] for content in heard]
 
 
-async def now(city: City) -> str:
-    """A position that no stream began at: there, Synapse repeats its old answers."""
-    answer = await city.bot.sync(sync_filter={"room": {"rooms": []}})
-    token: str = answer["next_batch"]
+async def kept(city: City) -> str:
+    """The position that the bot keeps, where the next stream begins."""
+    token: str = (await city.bot.account_data(CHECKPOINT))["token"]
     return token
 
 
@@ -274,7 +273,7 @@ async def test_what_was_handled_comes_again(city: City, platform: Backend) -> No
     await city.bot.unlink(space, archived)
     async with living(city, platform):
         pass
-    start = await now(city)
+    start = await kept(city)
     async with living(city, platform):
         direct = await alice.direct(city.bot)
         await alice.hears(direct)
@@ -302,7 +301,7 @@ async def test_a_reset_comes_again(city: City, platform: Backend, lost: bool) ->
     alice = Person(owner)
     async with living(city, platform):
         pass
-    start = await now(city)
+    start = await kept(city)
     async with living(city, platform):
         for _ in range(2):
             await exchange(alice, chat)
