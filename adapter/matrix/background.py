@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from adapter.matrix.faults import StoreError
+from adapter.matrix.faults import DatabaseDamaged, StoreError
 from adapter.matrix.following import Follower
 from adapter.matrix.patience import reached
 from adapter.matrix.publishing import Pace, Publisher
@@ -47,6 +47,8 @@ async def publish_for_ever(
         )
         try:
             done = await reconciler.publish_to(target, newest)
+        except DatabaseDamaged:
+            raise
         except StoreError as error:
             # What it published shows itself; the rest is due at the next pass.
             log.warning("publishing broke off", extra={"error": str(error)})

@@ -137,6 +137,7 @@ class MatrixBot:
                 self.me,
                 config.rooms,
                 self._types,
+                traffic=self._traffic,
                 now=now,
             )
         )
@@ -181,6 +182,7 @@ class MatrixBot:
             self._follower,
             self._chats,
             self._voice,
+            self._traffic,
             now,
         )
         return Dispatcher(
@@ -192,7 +194,7 @@ class MatrixBot:
             self._follower,
             self._traffic,
             self._voice,
-            Conversation(platform, self._voice, self._wire, self.me),
+            Conversation(platform, self._voice, self._wire, self.me, self._traffic),
             commands,
             self._onboarding,
             self._bootstrap,
@@ -237,6 +239,7 @@ class MatrixBot:
         finally:
             for task in self._background:
                 task.cancel()
+            await asyncio.gather(*self._background, return_exceptions=True)
             await self._last_word(started.position)
 
     async def _until_stopped(self, group: asyncio.TaskGroup, started: Started) -> None:

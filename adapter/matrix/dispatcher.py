@@ -39,6 +39,7 @@ from adapter.matrix.handlers.commands import Asked, Commands, conversation_from
 from adapter.matrix.handlers.message import Command, Encrypted, Said, Word, said
 from adapter.matrix.handlers.onboarding import Onboarding
 from adapter.matrix.homes import chats_of
+from adapter.matrix.identity import server_of
 from adapter.matrix.lanes import Lanes
 from adapter.matrix.live import Batch, after_own_join, joined_now
 from adapter.matrix.patience import HOPELESS
@@ -56,8 +57,15 @@ Json = dict[str, Any]
 
 LONGEST: Final = 30.0
 """Seconds of the longest wait before something is tried again."""
-FAULTS: Final = 4
+FAULTS: Final = 3
 """How often a server may fail at one item before that counts as failed."""
+
+
+class Unread(Exception):  # noqa: N818 - it says what happened
+    """The room changed and cannot be read, so what it is now is not known."""
+
+    def __init__(self, room_id: str) -> None:
+        super().__init__(f"{room_id} has changed and cannot be read")
 
 
 class Message(NamedTuple):
@@ -161,9 +169,12 @@ class Dispatcher:
 
             lanes.put(item.room_id, work)
 
-    def forget_company(self, room_id: str) -> None:
-        """Somebody came or went: who is in the room is asked for anew."""
-        self._company.pop(room_id, None)
+    def forget_company(self, room_id: str | None = None) -> None:
+        """Somebody came or went, there or anywhere: who is in it is asked for anew."""
+        if room_id is None:
+            self._company.clear()
+        else:
+            self._company.pop(room_id, None)
 
     # One item
 
@@ -171,26 +182,38 @@ class Dispatcher:
         """Handle the item until it is answered, refused, or failed with a word.
 
         A server or a disk that is away for a while is waited for."""
+        failed = 0
         for attempt in itertools.count(1):
             try:
                 await self._handle(item)
             except HOPELESS:
                 raise
             except Exception as error:  # noqa: BLE001 - one event never stops the others
-                if not _may_pass(error, attempt):
+                # While the server is away, nothing counts.
+                failed += not isinstance(error, Unreachable) or await self._lives()
+                if not _may_pass(error, failed):
                     await self._fail(item, error)
                     return
                 pause = delay(attempt, self.chance(), most=LONGEST)
                 wait = max(pause, wait_asked(error))
                 told = {"room": item.room_id, "error": str(error), "wait": round(wait)}
                 log.warning("handled again", extra=told)
-                await self.sleep(wait)
+                with self.traffic.elsewhere():
+                    await self.sleep(wait)
             else:
                 return
 
+    async def _lives(self) -> bool:
+        """Whether the server answers, so that it is this one thing that it does not."""
+        try:
+            await self.wire.joined_rooms()
+        except WireError:
+            return False
+        return True
+
     async def _fail(self, item: Item, error: Exception) -> None:
         """Say in the room that it failed, to somebody who would have been answered."""
-        expected = isinstance(error, WireError | NotPossible)
+        expected = isinstance(error, WireError | NotPossible | Unread)
         log.warning(
             "not handled",
             extra={"room": item.room_id, "error": f"{type(error).__name__}: {error}"},
@@ -201,7 +224,9 @@ class Dispatcher:
         try:
             if await self._may_be_told(item.room_id, item.event["sender"]):
                 asked = f"{item.event['event_id']}/failed"
-                await self.voice.notice(item.room_id, asked, phrases.internal_failure())
+                unread = isinstance(error, Unread)
+                message = phrases.unsure() if unread else phrases.internal_failure()
+                await self.voice.notice(item.room_id, asked, message)
         except HOPELESS:
             raise
         except (WireError, StoreError) as why:
@@ -212,7 +237,7 @@ class Dispatcher:
         """Whether the bot answers this sender here at all: elsewhere it is silent."""
         row = await self.store.row(room_id)
         company = self._company.get(room_id)
-        members = None if company is None else len(company)
+        members = None if company is None else len(company | {sender})
         where = place(row, self.follower.knows(room_id), members)
         return may_be_answered(row, sender, self.routing) or may_command(
             where, row, sender, self.allow
@@ -228,6 +253,7 @@ class Dispatcher:
                 await self._heard(item)
 
     async def _arrived(self, room_id: str, event_id: str) -> None:
+        await self._caught_up(room_id, None)
         if self.follower.knows(room_id):
             return
         self.forget_company(room_id)
@@ -242,12 +268,18 @@ class Dispatcher:
         sender, event_id = event["sender"], event["event_id"]
         self.traffic.note(room_id)
         row = await self.store.row(room_id)
+        if await self._caught_up(room_id, row.matrix_user_id if row else None):
+            row = await self.store.row(room_id)
         if row is not None and row.platform_chat_id in resets:
             # That reset was done, so what was said before it had been settled: it
             # comes again after a crash, and is none of the new conversation.
             return
         managed = row is not None or self.follower.knows(room_id)
-        members = None if managed else len(await self._others(room_id)) + 1
+        # Whoever spoke and left counts: those who are there now are not to hear of it.
+        company = (
+            {self.me} if managed else {self.me, sender, *await self._others(room_id)}
+        )
+        members = None if managed else len(company)
         where = place(row, managed, members)
         if row is not None and self._is_contradicted(row):
             if row.matrix_user_id == sender:
@@ -257,8 +289,7 @@ class Dispatcher:
         if isinstance(found, Command) and where is not Place.DIRECT:
             if row is not None and may_command(where, row, sender, self.allow):
                 asked = Asked(room_id, event_id, sender, row)
-                async with self.traffic.lock(room_id):
-                    await self.commands.run(found, asked)
+                await self.commands.run(found, asked)
             return
         match where:
             case Place.CHAT if row is not None:
@@ -278,7 +309,7 @@ class Dispatcher:
             # Its owner alone is told of other rooms: a guest may be reading along.
             chats = chats_of(await self.store.rows(), sender)
             others = [chat for chat in chats if chat.room_id != room_id]
-            message = phrases.encrypted(others, self._via)
+            message = phrases.encrypted(others, server_of(self.me))
             await self.voice.remind(DAY, "encrypted", room_id, event_id, message)
         else:
             message = phrases.media()
@@ -291,7 +322,7 @@ class Dispatcher:
         if row.reason == "unlinked":
             message = phrases.still_archived(row)
         elif winner := await self._goes_on_in(row):
-            message = phrases.go_to_winner(winner, self._via)
+            message = phrases.go_to_winner(winner, server_of(self.me))
         else:
             return
         await self.voice.remind(HOUR, "pointer", row.room_id, event_id, message)
@@ -301,12 +332,23 @@ class Dispatcher:
     ) -> None:
         if isinstance(found, Command):
             asked = Asked(room_id, event_id, sender, None)
-            async with self.traffic.lock(room_id):
-                await self.commands.run(found, asked)
+            await self.commands.run(found, asked)
         else:
             await self.bootstrap(room_id, sender, asked=event_id)
 
     # What is known of a room
+
+    async def _caught_up(self, room_id: str, owner: str | None) -> bool:
+        """See to it that what changed before this item is decided about.
+
+        Returns whether anything was. Raises `Unread` if the room does not show how it
+        changed: then nobody knows whose words belong where."""
+        if not self.follower.is_due(room_id, owner):
+            return False
+        await self.follower.catch_up()
+        if self.follower.is_unread(room_id):
+            raise Unread(room_id)
+        return True
 
     def _is_contradicted(self, row: Row) -> bool:
         """The room says of itself something else than its row, which a guard may hold."""
@@ -348,15 +390,11 @@ class Dispatcher:
                 self._company[room_id] = members
         return sorted(members - {self.me})
 
-    @property
-    def _via(self) -> str:
-        return self.me.split(":", 1)[1]
 
-
-def _may_pass(error: Exception, attempt: int) -> bool:
+def _may_pass(error: Exception, failed: int) -> bool:
     """Whether it is worth trying again, for ever or a few times."""
     if isinstance(error, BadValue):
         return False
-    if isinstance(error, Unreachable | RateLimited | StoreError):
+    if isinstance(error, RateLimited | StoreError):
         return True
-    return isinstance(error, ServerFault) and attempt < FAULTS
+    return isinstance(error, Unreachable | ServerFault | Unread) and failed < FAULTS

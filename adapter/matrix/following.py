@@ -12,7 +12,7 @@ import itertools
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from adapter.matrix.desired import Finding
 from adapter.matrix.facts import Fact, Facts, Gone, Present, Unknown, fact, shown
@@ -26,6 +26,15 @@ from controller.current import current_pass
 log = logging.getLogger(__name__)
 
 Events = Iterable[Mapping[str, Any]]
+
+
+class Touched(NamedTuple):
+    """A room that changed since it was last read."""
+
+    number: int
+    """Larger than that of every earlier touch."""
+    events: Events
+    """What to believe if the room shows nothing any more."""
 
 
 class Follower:
@@ -44,7 +53,8 @@ class Follower:
         self._facts = Facts({})
         self._looking = asyncio.Lock()
         self._turn = asyncio.Lock()
-        self._stale: dict[str, Events] = {}
+        self._due: dict[str, Touched] = {}
+        self._touches = itertools.count(1)
         self._meanwhile: dict[str, Fact] | None = None
         self._in_flight: set[str] = set()
         self._findings: dict[tuple[str, str], Finding] = {}
@@ -78,6 +88,20 @@ class Follower:
         kin = lineage(facts.rooms, self._reconciler.me)
         return sight(facts, rows, kin, frozenset())
 
+    def is_due(self, room_id: str, owner: str | None) -> bool:
+        """Whether something changed, and was not decided about, that may concern this
+        room: it itself, another of its owner's, or one that nobody has seen yet."""
+        return any(
+            due == room_id
+            or due not in self._facts.rooms
+            or (owner is not None and self._owner(due) == owner)
+            for due in self._due
+        )
+
+    def is_unread(self, room_id: str) -> bool:
+        """The room changed, and nobody knows how."""
+        return room_id in self._due
+
     def asked_for(self, request: str) -> str | None:
         """The room whose identity says that it was made for `request`."""
         return next(iter(self._made_for({request})), None)
@@ -90,8 +114,8 @@ class Follower:
         Where a room shows nothing any more, the events given with it are believed, as
         those of the bot's own ban are all that there is."""
         for room_id in rooms:
-            given = rooms[room_id] if isinstance(rooms, Mapping) else ()
-            self._stale[room_id] = given or self._stale.get(room_id, ())
+            events = rooms[room_id] if isinstance(rooms, Mapping) else ()
+            self._due[room_id] = Touched(next(self._touches), events)
 
     def find(self, finding: Finding) -> None:
         """Something that no pass can see, for a person to look at."""
@@ -111,6 +135,7 @@ class Follower:
 
         What is read live while it looks is newer than what it saw."""
         async with self._looking:
+            seen_from = next(self._touches)
             rows = await self._reconciler.store.rows()
             self._meanwhile = {}
             try:
@@ -119,25 +144,37 @@ class Follower:
                 async with self._turn:
                     self._facts = _with(seen, self._meanwhile)
                     await self._pass(None, allow_detach)
+                    self._settle(self._due, before=seen_from)
             finally:
                 self._meanwhile = None
 
     async def catch_up(self, rooms: Iterable[str] = ()) -> None:
         """Return when the rows say what `rooms`, and all that was touched, show now.
 
-        Raises `WireError` when the server cannot be asked; the rooms stay due."""
-        self.touch(rooms)
+        Raises `WireError` when the server cannot be asked. A room that alone cannot be
+        read stays due: see `is_unread`."""
+        for room_id in rooms:
+            events = self._due[room_id].events if room_id in self._due else ()
+            self._due[room_id] = Touched(next(self._touches), events)
         async with self._turn:
-            due, self._stale = self._stale, {}
-            if not due:
+            if not self._due:
                 return
             with self._numbered():
-                try:
-                    await self._read(due)
-                    await self._pass(self.newest)
-                except BaseException:
-                    self._stale = due | self._stale
-                    raise
+                due, now = dict(self._due), next(self._touches)
+                await self._read({room_id: one.events for room_id, one in due.items()})
+                await self._pass(self.newest)
+                shown = [r for r in due if not self._is_unknown(r)]
+                self._settle(shown, before=now)
+
+    def _settle(self, rooms: Iterable[str], *, before: int) -> None:
+        """These were decided about, as they were when touch number `before` was made."""
+        for room_id in list(rooms):
+            if room_id in self._due and self._due[room_id].number < before:
+                del self._due[room_id]
+
+    def _is_unknown(self, room_id: str) -> bool:
+        found = self._facts.rooms.get(room_id)
+        return isinstance(found, Unknown) and not found.absent
 
     async def read(self, rooms: Collection[str]) -> None:
         """Read rooms that nobody has seen yet; no pass is made, no row changes."""
@@ -190,6 +227,12 @@ class Follower:
             yield
         finally:
             current_pass.reset(token)
+
+    def _owner(self, room_id: str) -> str | None:
+        want = self.newest.decided.want.rooms if self.newest else {}
+        resource = want.get(key(room_id))
+        owner = resource.fields.get("matrix_user_id") if resource else None
+        return owner if isinstance(owner, str) else None
 
     def _made_for(self, requests: Collection[str]) -> list[str]:
         """The bot's rooms whose identity names one of `requests`."""

@@ -69,6 +69,11 @@ def is_user_id(value: Any) -> bool:
     return _matches(USER_ID, value) and len(value) <= MAX_ID
 
 
+def server_of(user_id: str) -> str:
+    """The server of a user, as `via` in links names it."""
+    return user_id.partition(":")[2]
+
+
 def is_chat_id(value: Any) -> bool:
     return _matches(CHAT_ID, value)
 

@@ -49,7 +49,9 @@ class Intake:
         """Follow the stream for ever. Raises what no waiting mends, and `Superseded`."""
 
         async def reset() -> None:
-            self.nudge()
+            self.dispatcher.forget_company()
+            # No row may be older than the position that the stream goes on from.
+            await reached(self.follower.look_again)
             await self.answer_invitations(lanes)
 
         watch = _Watch(self.say, self.follower, reset)
@@ -58,22 +60,22 @@ class Intake:
             async for batch in batches:
                 if batch.checkpoint is not None:
                     started.position.seen(batch.checkpoint)
+                # First, so that no message meets a topology that is older than itself.
                 self._touch(batch)
-                if due(batch, self.me):
-                    # No message meets a topology that is older than itself.
-                    await reached(self.follower.catch_up)
-                self._hand_out(lanes, started.position, batch)
-
-    def _hand_out(self, lanes: Lanes, position: Position, batch: Batch) -> None:
-        items = due(batch, self.me)
-        self.dispatcher.dispatch(lanes, items, position.begin(batch.token, len(items)))
+                items = due(batch, self.me)
+                mark = started.position.begin(batch.token, len(items))
+                self.dispatcher.dispatch(lanes, items, mark)
 
     async def answer_invitations(self, lanes: Lanes) -> None:
         """Answer those that stand open, of whatever age; to do so twice is harmless.
 
         Each start does: the stream shows only what came after T, and T says nothing of
         invitations, of which a first start may have answered some before it was killed."""
-        batch = read_batch(await reached(self.wire.invitations), self.types)
+
+        async def look() -> Batch:
+            return read_batch(await self.wire.invitations(), self.types)
+
+        batch = await reached(look)
         items = due(Batch(batch.token, invited=batch.invited), self.me)
         self.dispatcher.dispatch(lanes, items, Mark(batch.token, len(items)))
 

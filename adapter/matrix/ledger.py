@@ -82,8 +82,15 @@ class Ledger:
         )
         return frozenset(event_id for (event_id,) in found)
 
+    async def was_commanded(self, event_id: str) -> bool:
+        """Whether this event, a command or what one wrote, was noted within 30 days."""
+        found = await self._db.fetch(
+            "SELECT 1 FROM commanded WHERE event_id = ?", [event_id]
+        )
+        return bool(found)
+
     async def note_command(self, event_id: str, at: int) -> None:
-        """Remember a state event of a command, and forget those 30 days older."""
+        """Remember a command, or a state event of one, and forget those 30 days older."""
         async with self._store.transaction():
             await self._db.execute(
                 "INSERT OR REPLACE INTO commanded (event_id, at) VALUES (?, ?)",

@@ -199,6 +199,14 @@ def takes_a_moment() -> Message:
     )
 
 
+def no_power() -> Message:
+    """To a command that the server forbids the bot to carry out."""
+    return _said(
+        "The server does not let me do that: I have too little power in this room, or in "
+        "your Space. Nothing was changed; somebody with power there can give it to me."
+    )
+
+
 def unsure() -> Message:
     """While a room and its row contradict each other."""
     return _said(

@@ -20,7 +20,7 @@ from typing import Any, Protocol, Self, TypeGuard
 
 from adapter.matrix.errors import TokenRefused, WireError
 from adapter.matrix.facts import EventTypes
-from adapter.matrix.faults import StoreError
+from adapter.matrix.faults import DatabaseDamaged, StoreError
 from adapter.matrix.memory import Checkpoint
 from adapter.matrix.wire import Wire
 from controller.loop import asked, delay
@@ -154,7 +154,7 @@ class Position:
         """Write T whenever a batch that had something to handle is over, for ever.
 
         A write that failed, on the server or on the disk, comes again later, with what
-        T is then. Raises `TokenRefused`."""
+        T is then. Raises `TokenRefused`, `DatabaseDamaged`."""
         failed = 0
         while True:
             await self._due.wait()
@@ -162,7 +162,7 @@ class Position:
             try:
                 await self.write()
                 failed = 0
-            except TokenRefused:
+            except (TokenRefused, DatabaseDamaged):
                 raise
             except (WireError, StoreError) as error:
                 failed += 1

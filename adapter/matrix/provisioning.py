@@ -25,7 +25,7 @@ from adapter.matrix.errors import RateLimited, TokenRefused, WireError
 from adapter.matrix.facts import CHILD, MEMBER, EventTypes, Present
 from adapter.matrix.following import Follower
 from adapter.matrix.homes import chats_of
-from adapter.matrix.identity import is_chat_id, is_user_id, lineage
+from adapter.matrix.identity import is_chat_id, is_user_id, lineage, server_of
 from adapter.matrix.ledger import Ledger
 from adapter.matrix.making import Maker, unseen
 from adapter.matrix.memory import Intent
@@ -33,6 +33,7 @@ from adapter.matrix.phrases import clean_title
 from adapter.matrix.publishing import event
 from adapter.matrix.rows import CHAT, SPACE, Row
 from adapter.matrix.store import Store, get_user_meta, next_platform_chat_id
+from adapter.matrix.traffic import Traffic
 from adapter.matrix.wire import Wire
 from adapter.matrix.writing import Writer
 from controller.model import DETACHED
@@ -68,11 +69,13 @@ class Provisioner:
         rooms: RoomSettings,
         types: EventTypes,
         *,
+        traffic: Traffic | None = None,
         now: Callable[[], int],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._wire = wire
+        self._traffic = traffic or Traffic()
         self._writer = writer
         self._follower = follower
         self._store = store
@@ -213,7 +216,7 @@ class Provisioner:
             version=self._rooms.version,
             types=self._types,
             space_id=space_id,
-            via=self._server,
+            via=server_of(self._me),
         )
         # While it is held, no pass takes it for a room that somebody forgot to finish.
         self._follower.hold(intent.request)
@@ -257,6 +260,9 @@ class Provisioner:
 
         What the server refuses, or does not let through soon, is left to later passes.
         Returns the row as it is then; intents of the same owner are forgotten if bound."""
+        if await self._traffic.published():
+            # It may have been this very link or invite.
+            await self._follower.catch_up(filter(None, (row.room_id, row.space_id)))
         due = self._due(row)
         for room_id, field, content in due:
             kind, _, state_key = field.partition("|")
@@ -359,10 +365,6 @@ class Provisioner:
             return False
         member = found.room.members.get(user_id)
         return member is None or member.membership in {"leave", "knock"}
-
-    @property
-    def _server(self) -> str:
-        return self._me.split(":", 1)[1]
 
 
 def _in_use(row: Row) -> bool:

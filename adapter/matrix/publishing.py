@@ -85,8 +85,8 @@ class Pace:
 class Publisher:
     """Carries out publish steps, each of which is one state event.
 
-    A step stands back while anything is due that people wait for, and goes under the
-    lock of its room."""
+    A step stands back while anything is due that people wait for, and whoever begins to
+    write for them lets the one that is on its way come to its end."""
 
     def __init__(  # noqa: PLR0913 - all that publishing hangs on
         self,
@@ -136,14 +136,14 @@ class Publisher:
     async def _in_turn(self, step: Change) -> Outcome | None:
         """Carry out one step, again after a 429; `None` when patience is at its end."""
         while await self._pace.turn():
-            await self._traffic.calm()
-            if not self._due(step):
-                return Outcome(step.key, Result.STALE, "a newer pass does without it")
-            try:
-                async with self._traffic.lock(step.key.name):
+            async with self._traffic.publishing():
+                if not self._due(step):
+                    what = "a newer pass does without it"
+                    return Outcome(step.key, Result.STALE, what)
+                try:
                     return await self._publish(step)
-            except RateLimited as error:
-                self._pace.slow_down(error.retry_after)
+                except RateLimited as error:
+                    self._pace.slow_down(error.retry_after)
         return None
 
     async def _publish(self, step: Change) -> Outcome:

@@ -169,9 +169,7 @@ class Reconciler:
         log.log(level, "converged", extra={"cache": counts, **_sizes(decided)})
         return done
 
-    async def publish(
-        self, done: PassReport, *, patience: float | None
-    ) -> PassReport:
+    async def publish(self, done: PassReport, *, patience: float | None) -> PassReport:
         """Publish what is due, waiting for the server's limits as long as `patience`."""
         pace = Pace(self.settings.publish_rate, patience)
         target = Publisher(self.wire, self.store, pace, self.types, now)

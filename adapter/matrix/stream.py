@@ -34,6 +34,9 @@ T = TypeVar("T")
 _MOST: Final = 60.0  # seconds between two attempts
 
 
+_REFUSALS: Final = 3  # in a row, until a position is given up
+
+
 class Watcher(Protocol):
     """Hears how the stream fares. The stream waits for it, and ends by what it raises."""
 
@@ -81,6 +84,7 @@ class Stream:
         self._chance = chance
         self._filter = live_filter(types, str(uuid.uuid4()))
         self._flows: bool | None = None
+        self._refused = 0
         self._in_doubt = False  # the position is a fresh one, and no answer came yet
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
@@ -127,13 +131,17 @@ class Stream:
             # A refusal of the fresh one is not about the position.
             if error.status not in (400, 403) or self._in_doubt:
                 raise
+            # To begin afresh costs what was said meanwhile: a slip is not enough.
+            self._refused += 1
+            if self._refused < _REFUSALS:
+                raise
             self.token = await self._wire.live_token()
             self._in_doubt = True
             log.warning("live stream starts afresh", extra={"error": str(error)})
             await self._watcher.reset(error)
             return await self._sync()
         batch = read_batch(body, self._types)
-        self._in_doubt = False
+        self._in_doubt, self._refused = False, 0
         return batch
 
     async def _completed(self, batch: Batch) -> Batch:

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from adapter.matrix.errors import RateLimited, ServerFault, Unreachable
+from adapter.matrix.errors import RateLimited, ServerFault, Unreachable, WireError
 from adapter.matrix.wire import Wire
 from controller.loop import delay
 
@@ -28,7 +28,7 @@ LEAST: Final = 0.2
 """Seconds to wait after a 429 at least, also where the server says 0."""
 LONGEST: Final = 30.0
 """Seconds of the longest wait for a server that does not answer."""
-FAULTS: Final = 6
+FAULTS: Final = 3
 """How often a server may fail at one write before it counts as refused."""
 
 
@@ -36,7 +36,7 @@ class Writer:
     """Writes as the bot, each until the server has taken or refused it.
 
     What is raised is a refusal (`Forbidden`, `NotFound`, another 4xx), a token that is
-    no longer good, or a server that failed at the same write again and again. A server
+    no longer good, or a server that failed at this one write again and again. A server
     that is away, or sets a limit, is waited for, however long it takes."""
 
     def __init__(
@@ -101,12 +101,19 @@ class Writer:
                 if error.retry_after > patience:
                     raise
                 wait = max(error.retry_after, LEAST)
-            except Unreachable as error:
-                log.warning("write again", extra={"error": str(error), "wait": wait})
-            except ServerFault as error:
-                failed += 1
+            except (Unreachable, ServerFault) as error:
+                # While the server is away, nothing counts.
+                failed += not isinstance(error, Unreachable) or await self._lives()
                 if failed >= faults:
                     raise
                 log.warning("write again", extra={"error": str(error), "wait": wait})
             await self._sleep(wait)
         raise AssertionError  # it counts for ever
+
+    async def _lives(self) -> bool:
+        """Whether the server answers, so that it is this one write that it does not."""
+        try:
+            await self._wire.joined_rooms()
+        except WireError:
+            return False
+        return True

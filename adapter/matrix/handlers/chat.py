@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
 from adapter.matrix import phrases
 from adapter.matrix.errors import WireError
 from adapter.matrix.rows import Row
+from adapter.matrix.traffic import Traffic
 from adapter.matrix.voice import Voice
 from adapter.matrix.wire import Wire
 from adapter.platform.base import Platform, PlatformError, Turn
@@ -33,6 +34,7 @@ class Conversation:
     voice: Voice
     wire: Wire
     me: str
+    traffic: Traffic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def answer(self, row: Row, sender: str, asked: str, text: str) -> None:
@@ -43,7 +45,9 @@ class Conversation:
         turn = Turn(row.platform_chat_id or "", sender, row.room_id, asked, text)
         try:
             async with self._typing(row.room_id):
-                messages = await self.platform.answer(turn)
+                # Meanwhile nothing is due on Matrix, and publishing may go on.
+                with self.traffic.elsewhere():
+                    messages = await self.platform.answer(turn)
         except PlatformError as error:
             log.warning(
                 "not answered",
@@ -70,7 +74,10 @@ class Conversation:
                 await self._send_typing(room_id, LASTS)
                 await self.sleep(AGAIN)
         finally:
-            await self._send_typing(room_id, None)
+            # The answer does not wait for it: clients drop a notice after a while.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SOON):
+                    await self._send_typing(room_id, None)
 
     async def _send_typing(self, room_id: str, milliseconds: int | None) -> None:
         try:

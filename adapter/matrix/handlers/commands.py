@@ -1,29 +1,35 @@
 """What people can tell the bot to do: Matrix first, then the row, by a pass.
 
 A command writes state events, and has the rooms read again: the decision that every
-pass takes sets the rows. Done twice, for one event, it leaves the same world as once.
+pass takes sets the rows. An event that comes again, after a crash, writes nothing more,
+and what is said to it is said once.
 """
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from adapter.chat import ChatManager, NotNow
+from adapter.chat import ChatManager, NotNow, NotPossible
 from adapter.matrix import phrases
+from adapter.matrix.errors import Forbidden
 from adapter.matrix.facts import CHILD, NAME, EventTypes, shown
 from adapter.matrix.following import Follower
 from adapter.matrix.handlers.message import Command
 from adapter.matrix.homes import IN_USE, chats_of, is_archived, space_of, was_left
-from adapter.matrix.identity import VERSION
+from adapter.matrix.identity import VERSION, Newer, binding_of, identity_of, server_of
 from adapter.matrix.ledger import Ledger
 from adapter.matrix.rows import Row
 from adapter.matrix.store import Store
+from adapter.matrix.traffic import Traffic
 from adapter.matrix.voice import Voice
 from adapter.matrix.writing import Writer
 from adapter.platform.base import Message
+
+log = logging.getLogger(__name__)
 
 
 class Asked(NamedTuple):
@@ -53,6 +59,7 @@ class Commands:
     follower: Follower
     chats: ChatManager
     voice: Voice
+    traffic: Traffic
     now: Callable[[], int]
 
     async def run(self, command: Command, asked: Asked) -> None:
@@ -61,6 +68,11 @@ class Commands:
             answer = await _COMMANDS[command.name](self, command.argument, asked)
         except NotNow:
             answer = phrases.try_later()
+        except Forbidden as error:
+            # Somebody took the bot's power: they know better than the operator.
+            told = {"room": asked.room_id, "error": str(error)}
+            log.warning("command refused by the server", extra=told)
+            answer = phrases.no_power()
         await self.voice.notice(asked.room_id, asked.event_id, answer)
 
     # One method for each command
@@ -79,11 +91,11 @@ class Commands:
             title=phrases.clean_title(title),
             waiting=waiting,
         )
-        return phrases.created(await self._row(made.room_id), self._via)
+        return phrases.created(await self._row(made.room_id), server_of(self.me))
 
     async def list(self, _: str, asked: Asked) -> Message:
         rows = chats_of(await self.store.rows(), asked.sender)
-        return phrases.chats(rows, asked.room_id, self._via)
+        return phrases.chats(rows, asked.room_id, server_of(self.me))
 
     async def rename(self, title: str, asked: Asked) -> Message:
         if asked.row is None or asked.row.status not in IN_USE:
@@ -92,10 +104,10 @@ class Commands:
         if name is None:
             return phrases.rename_how()
         room_id = asked.room_id
-        await self.writer.put_state(room_id, NAME, "", {"name": name})
+        await self._write(asked, room_id, NAME, "", {"name": name})
         await self.follower.catch_up([room_id])
         return phrases.renamed(
-            (await self._row(room_id))._replace(name=name), self._via
+            (await self._row(room_id))._replace(name=name), server_of(self.me)
         )
 
     async def archive(self, _: str, asked: Asked) -> Message:
@@ -106,8 +118,10 @@ class Commands:
         if row is None or row.status not in IN_USE or space is None:
             return phrases.not_here("archive")
         await self._must_be_seen(asked.sender)
-        await self._write(space.room_id, CHILD, row.room_id, {})
+        await self._write(asked, space.room_id, CHILD, row.room_id, {})
         await self.follower.catch_up([space.room_id, row.room_id])
+        if not is_archived(await self._row(row.room_id)):
+            return phrases.try_later()
         return phrases.archived(row)
 
     async def restore(self, chat_id: str, asked: Asked) -> Message:
@@ -123,19 +137,19 @@ class Commands:
             return phrases.no_such_chat(chat_id)
         if used := next((row for row in named if row.status in IN_USE), None):
             await self.chats.invite_back(asked.sender, [used.room_id])
-            return phrases.still_in_use(used, self._via)
+            return phrases.still_in_use(used, server_of(self.me))
         space = space_of(rows, asked.sender)
         row = next((one for one in named if is_archived(one) or was_left(one)), None)
         if row is None or space is None:
             return phrases.cannot_be_restored(named[0])
         await self._must_be_seen(asked.sender)
-        await self._link(space.room_id, row.room_id)
+        await self._link(asked, space.room_id, row.room_id)
         await self.follower.catch_up([space.room_id, row.room_id])
         await self.chats.invite_back(asked.sender, [space.room_id, row.room_id])
         restored = await self._row(row.room_id)
         if restored.status not in IN_USE:
             return phrases.cannot_be_restored(row)
-        return phrases.restored(restored, self._via)
+        return phrases.restored(restored, server_of(self.me))
 
     async def reset(self, _: str, asked: Asked) -> Message:
         row = asked.row
@@ -146,7 +160,7 @@ class Commands:
         room = shown(self.follower.fact(row.room_id))
         stands = room.binding.content if room and room.binding else {}
         content = {**_record(stands), "v": VERSION, "platform_chat_id": fresh}
-        await self._write(row.room_id, self.types.binding, self.me, content)
+        await self._write(asked, row.room_id, self.types.binding, self.me, content)
         await self.follower.catch_up([row.room_id])
         if (await self._row(row.room_id)).platform_chat_id != fresh:
             # Until the row says it as well, nothing is routed: see `auth.contradicts`.
@@ -168,21 +182,38 @@ class Commands:
             raise NotNow
 
     async def _write(
-        self, room_id: str, event_type: str, state_key: str, content: Mapping[str, Any]
+        self,
+        asked: Asked,
+        room_id: str,
+        event_type: str,
+        state_key: str,
+        content: Mapping[str, Any],
     ) -> None:
-        """Write what the guard is to know as the bot's own doing."""
-        event_id = await self.writer.put_state(room_id, event_type, state_key, content)
-        await self.ledger.note_command(event_id, self.now())
+        """Write for a command, once: one that comes again must not undo a later one.
 
-    async def _link(self, space_id: str, room_id: str) -> None:
+        The guard is to know what follows from it as the bot's own doing."""
+        room = shown(self.follower.fact(room_id))
+        markings = (
+            (identity_of(room, self.me), binding_of(room, self.me)) if room else ()
+        )
+        if any(isinstance(marking, Newer) for marking in markings):
+            msg = f"a later version wrote in {room_id}, which this one leaves alone: upgrade"
+            raise NotPossible(msg)
+        if await self.ledger.was_commanded(asked.event_id):
+            return
+        await self.traffic.published()
+        event_id = await self.writer.put_state(room_id, event_type, state_key, content)
+        async with self.store.transaction():
+            await self.ledger.note_command(event_id, self.now())
+            await self.ledger.note_command(asked.event_id, self.now())
+
+    async def _link(self, asked: Asked, space_id: str, room_id: str) -> None:
         space = shown(self.follower.fact(space_id))
         child = space.children.get(room_id) if space else None
         if child is None or not child.via:
-            await self._write(space_id, CHILD, room_id, {"via": [self._via]})
-
-    @property
-    def _via(self) -> str:
-        return self.me.split(":", 1)[1]
+            await self._write(
+                asked, space_id, CHILD, room_id, {"via": [server_of(self.me)]}
+            )
 
 
 def _record(binding: Mapping[str, Any]) -> Mapping[str, Any]:

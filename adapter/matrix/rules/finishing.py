@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from adapter.matrix.facts import CHILD, MEMBER, EventTypes, Member, Room
-from adapter.matrix.identity import VERSION, Chain, Marker
+from adapter.matrix.identity import VERSION, Chain, Marker, server_of
 from adapter.matrix.rows import ACTIVE, CHAT, PENDING, Row
 from adapter.matrix.rules.cases import Case
 from adapter.matrix.rules.links import Link
@@ -109,7 +109,7 @@ def _child(chat: Chain, found: Link | None, space: Chain, me: str) -> Iterator[O
         order = found.child.order
     else:
         return
-    content: dict[str, Any] = {"via": [me.split(":", 1)[1]]}
+    content: dict[str, Any] = {"via": [server_of(me)]}
     if order is not None:
         content["order"] = order
     yield Own(space.key, f"{CHILD}|{chat.key}", None, content)

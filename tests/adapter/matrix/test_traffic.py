@@ -64,10 +64,42 @@ def test_rooms_used_last_come_first(words: list[str]) -> None:
     assert "e" in ranked[len(used) :]
 
 
-async def test_locks_of_rooms() -> None:
-    """One room has one lock as long as anybody holds it; another room has another."""
+async def test_a_step_of_publishing_and_what_is_urgent() -> None:
+    """What is urgent lets the step on its way end, and no other begins before it ends."""
+    traffic, written = Traffic(), list[str]()
+    begun, answered = asyncio.Event(), asyncio.Event()
+
+    async def publish() -> None:
+        async with traffic.publishing():
+            begun.set()
+            await answered.wait()
+            written.append("first step")
+        async with traffic.publishing():
+            written.append("second step")
+
+    async def handle() -> None:
+        with traffic.urgent():
+            assert await traffic.published()
+            written.append("urgent")
+            await asyncio.sleep(0)
+            assert not await traffic.published()
+            written.append("urgent still")
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(publish())
+        await begun.wait()
+        group.create_task(handle())
+        await asyncio.sleep(0)
+        answered.set()
+    assert written == ["first step", "urgent", "urgent still", "second step"]
+
+
+async def test_what_waits_for_somebody_else() -> None:
+    """While a handler waits for the platform, publishing goes on."""
     traffic = Traffic()
-    async with traffic.lock("!a"):
-        assert traffic.lock("!a").locked()
-        assert not traffic.lock("!b").locked()
-    assert not traffic.lock("!a").locked()
+    with traffic.urgent():
+        with traffic.elsewhere():
+            assert await is_calm(traffic)
+            async with traffic.publishing():
+                pass
+        assert not await is_calm(traffic)
