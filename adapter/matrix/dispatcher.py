@@ -23,7 +23,7 @@ from adapter.matrix.errors import (
     Unreachable,
     WireError,
 )
-from adapter.matrix.facts import Present, shown
+from adapter.matrix.facts import MEMBER, Present, shown
 from adapter.matrix.faults import BadValue, StoreError
 from adapter.matrix.following import Follower
 from adapter.matrix.handlers.auth import (
@@ -189,8 +189,7 @@ class Dispatcher:
             except HOPELESS:
                 raise
             except Exception as error:  # noqa: BLE001 - one event never stops the others
-                # While the server is away, nothing counts.
-                failed += not isinstance(error, Unreachable) or await self._lives()
+                failed += await self._counts(error)
                 if not _may_pass(error, failed):
                     await self._fail(item, error)
                     return
@@ -203,8 +202,12 @@ class Dispatcher:
             else:
                 return
 
-    async def _lives(self) -> bool:
-        """Whether the server answers, so that it is this one thing that it does not."""
+    async def _counts(self, error: Exception) -> bool:
+        """Whether it is this one item that the server fails at.
+
+        While it is away, which a proxy tells as a 502, or sets a limit, nothing counts."""
+        if not isinstance(error, Unreachable | ServerFault):
+            return isinstance(error, Unread)
         try:
             await self.wire.joined_rooms()
         except WireError:
@@ -385,10 +388,23 @@ class Dispatcher:
         if members is None:
             self._company[room_id] = None
             members = await self.wire.joined_members(room_id)
+            if len(members) == 2:
+                # Whoever is invited will read along; a room of many is not worth a look.
+                members |= await self._invited(room_id)
             # If it was forgotten meanwhile, this may be how it was before.
             if room_id in self._company:
                 self._company[room_id] = members
         return sorted(members - {self.me})
+
+    async def _invited(self, room_id: str) -> set[str]:
+        return {
+            event["state_key"]
+            for event in await self.wire.state(room_id)
+            if event.get("type") == MEMBER
+            and isinstance(event.get("state_key"), str)
+            and isinstance(event.get("content"), dict)
+            and event["content"].get("membership") == "invite"
+        }
 
 
 def _may_pass(error: Exception, failed: int) -> bool:

@@ -39,6 +39,8 @@ async def reached(
             raise
         except (WireError, StoreError) as error:
             wait = max(delay(attempt, chance(), most=MOST), asked(error))
-            log.warning("again", extra={"error": str(error), "wait": round(wait)})
+            log.warning(
+                "waiting, then again", extra={"error": str(error), "wait": round(wait)}
+            )
         await sleep(wait)
     raise AssertionError  # it counts for ever

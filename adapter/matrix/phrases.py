@@ -89,11 +89,17 @@ def _remark(row: Row, here: str | None) -> str:
         remarks.append("not joined yet")
     if _is_archived(row):
         remarks.append("archived")
+    if _was_left(row) and row.chat_id:
+        remarks.append(f"left; `!restore {row.chat_id}` invites you again")
     return f" ({', '.join(remarks)})" if remarks else ""
 
 
 def _is_archived(row: Row) -> bool:
     return row.status == DETACHED and row.reason == "unlinked"
+
+
+def _was_left(row: Row) -> bool:
+    return row.status == DETACHED and row.reason == "owner_left"
 
 
 def _in_use(rows: Iterable[Row]) -> list[Row]:
@@ -109,6 +115,10 @@ def _said(*paragraphs: str) -> Message:
 _UNREADABLE: Final = (
     "I cannot read encrypted messages yet; this notice is not encrypted."
 )
+_CANNOT_READ_HERE: Final = (
+    "I cannot read encrypted messages yet, so neither what you write here nor any "
+    "command; this notice is not encrypted."
+)
 _NO_CHAT: Final = "You have no chat in use. `!new` makes one."
 
 
@@ -117,11 +127,11 @@ def welcome(
 ) -> Message:
     """To somebody whose Space was just made."""
     return _said(
+        _CANNOT_READ_HERE if encrypted else "",
         f"Hello! I have made a Space for you: {_linked(space, via)}. "
         "Accept the invitations, and write to me in your chat:",
         _listed(chats, via),
-        "`!new` makes another chat, and `!help` says what else I can do.",
-        _UNREADABLE if encrypted else "",
+        "" if encrypted else "`!new` makes another chat; `!help` lists what else I do.",
     )
 
 
@@ -132,12 +142,14 @@ def welcome_back(
     hello = "Welcome back!"
     if space is not None:
         hello += f" Your Space is {_linked(space, via)}."
-    return _said(hello, _where_to_write(chats, via), _UNREADABLE if encrypted else "")
+    return _said(
+        _CANNOT_READ_HERE if encrypted else "", hello, _where_to_write(chats, via)
+    )
 
 
 def where_to_go(chats: Sequence[Row], via: str) -> Message:
     """To a word in the direct chat, where nothing is answered."""
-    return _said("I do not answer here.", _where_to_write(chats, via))
+    return _said("I only answer in your chats.", _where_to_write(chats, via))
 
 
 def _where_to_write(chats: Sequence[Row], via: str) -> str:
@@ -236,7 +248,7 @@ _COMMANDS: Final = (
     ("!chats", "list your chats"),
     ("!rename title", "give this chat another title"),
     ("!archive", "take this chat out of your Space"),
-    ("!restore C2", "put an archived chat back"),
+    ("!restore C2", "bring back a chat that you archived or left"),
     ("!reset", "begin a new conversation in this chat"),
     ("!help", "show this list"),
 )
@@ -244,7 +256,8 @@ _COMMANDS: Final = (
 
 def commands() -> Message:
     """What `!help` says."""
-    return _said("\n".join(f"- `{usage}`: {what}" for usage, what in _COMMANDS))
+    listed = "\n".join(f"- `{usage}`: {what}" for usage, what in _COMMANDS)
+    return _said("This is what I do:", listed)
 
 
 def created(chat: Row, via: str) -> Message:
@@ -255,13 +268,16 @@ def created(chat: Row, via: str) -> Message:
 
 
 def chats(rows: Sequence[Row], here: str | None, via: str) -> Message:
-    """After `!chats`: chats in use and archived ones of `rows`, by number.
+    """After `!chats`: chats in use, left and archived ones of `rows`, by number.
 
     `here` is the room that the list is said in. Duplicates and the like are left out."""
-    listed = [row for row in rows if row.status != DETACHED or _is_archived(row)]
-    if not _in_use(listed):
-        return _said(_listed(listed, via, here), _NO_CHAT)
-    return _said(_listed(listed, via, here))
+    listed = [
+        row
+        for row in rows
+        if row.status != DETACHED or _is_archived(row) or _was_left(row)
+    ]
+    head = "Your chats:" if listed else ""
+    return _said(head, _listed(listed, via, here), "" if _in_use(listed) else _NO_CHAT)
 
 
 def renamed(chat: Row, via: str) -> Message:
@@ -278,6 +294,11 @@ def archived(chat: Row) -> Message:
 
 def restored(chat: Row, via: str) -> Message:
     """After `!restore`."""
+    if chat.status == PENDING:
+        return _said(
+            f"{_chat(chat, via)} is back, and you are invited again: accept the "
+            "invitation, and write there."
+        )
     return _said(f"{_chat(chat, via)} is in use again. Please write there.")
 
 
@@ -307,6 +328,10 @@ def no_such_chat(asked: str) -> Message:
 
 def still_in_use(chat: Row, via: str) -> Message:
     """To `!restore` of a chat that is not archived."""
+    if chat.status == PENDING:
+        return _said(
+            f"You are invited to {_chat(chat, via)}: accept the invitation, and write there."
+        )
     return _said(f"{_chat(chat, via)} is not archived. Please write there.")
 
 
@@ -318,11 +343,19 @@ def cannot_be_restored(chat: Row) -> Message:
 
 def not_here(name: str) -> Message:
     """To a command that means the chat it is said in, anywhere else."""
-    return _said(f"`!{name}` is for a chat in use: please say it there.")
+    return _said(f"`!{name}` is for a chat that is in use: say it in the one you mean.")
+
+
+def alone(name: str) -> Message:
+    """To a command with words after it that would be about the chat it is said in."""
+    return _said(
+        f"`!{name}` is about the chat that it is said in, and takes nothing after it. "
+        "Nothing was changed."
+    )
 
 
 def _restore(chat: Row) -> str:
     which = (
         f"`!restore {chat.chat_id}`" if chat.chat_id else "`!restore` with its number"
     )
-    return f"{which} brings it back: say that in our direct chat, or in another chat."
+    return f"{which} brings it back: say that here, in our direct chat, or in another chat."

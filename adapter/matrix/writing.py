@@ -102,8 +102,8 @@ class Writer:
                     raise
                 wait = max(error.retry_after, LEAST)
             except (Unreachable, ServerFault) as error:
-                # While the server is away, nothing counts.
-                failed += not isinstance(error, Unreachable) or await self._lives()
+                # While the server is away, nothing counts: a proxy says 502 then.
+                failed += await self._lives()
                 if failed >= faults:
                     raise
                 log.warning("write again", extra={"error": str(error), "wait": wait})

@@ -110,8 +110,10 @@ class Commands:
             (await self._row(room_id))._replace(name=name), server_of(self.me)
         )
 
-    async def archive(self, _: str, asked: Asked) -> Message:
+    async def archive(self, more: str, asked: Asked) -> Message:
         row = asked.row
+        if more:
+            return phrases.alone("archive")
         if row is not None and is_archived(row):
             return phrases.archived(row)  # by this very event, before it was settled
         space = space_of(await self.store.rows(), asked.sender)
@@ -128,10 +130,11 @@ class Commands:
         if not chat_id:
             return phrases.restore_how()
         rows = await self.store.rows()
+        wanted = chat_id.upper()
         named = [
             row
             for row in chats_of(rows, asked.sender)
-            if row.chat_id == chat_id.upper() or row.room_id == chat_id
+            if row.chat_id in (wanted, f"C{wanted}")
         ]
         if not named:
             return phrases.no_such_chat(chat_id)
@@ -151,8 +154,10 @@ class Commands:
             return phrases.cannot_be_restored(row)
         return phrases.restored(restored, server_of(self.me))
 
-    async def reset(self, _: str, asked: Asked) -> Message:
+    async def reset(self, more: str, asked: Asked) -> Message:
         row = asked.row
+        if more:
+            return phrases.alone("reset")
         if row is None or row.status not in IN_USE:
             return phrases.not_here("reset")
         await self._must_be_seen(asked.sender)

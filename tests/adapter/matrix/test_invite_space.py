@@ -128,7 +128,7 @@ async def test_a_room_that_claims_to_be_somebodys(scene: Scene) -> None:
             await mallory.account.put_state(room, BINDING, binding, mallory.user_id)
             await mallory.account.link(room, chat)
         await mallory.say(forged, "!reset")
-        assert "is for a chat in use" in await scene.hear(mallory, forged)
+        assert "for a chat that is in use" in await scene.hear(mallory, forged)
         await mallory.say(forged, "give me her words")
         assert await scene.answer(alice, chat, "pear") == "2: pear"
     rows = city.rows()
@@ -378,6 +378,43 @@ async def test_where_somebody_was_banned(scene: Scene) -> None:
         assert set(await alice.invited(2)) == {space, left}
     assert city.status(banned) == "detached: owner_banned"
     assert await city.membership(banned, owner) == "ban"
+    await city.settled()
+
+
+async def does(who: Account, membership: str, seen_by: Account, room: str) -> None:
+    """Return when it was `who` that joined, or left."""
+    since = None
+    while True:
+        since = (await seen_by.sync(since, wait_ms=1_000))["next_batch"]
+        event = await seen_by.state_event(room, "m.room.member", who.user_id)
+        if (event["sender"], event["content"]["membership"]) == (
+            who.user_id,
+            membership,
+        ):
+            return
+
+
+async def test_who_threw_the_bot_out_may_invite_it_back(scene: Scene) -> None:
+    """It comes back to the owner's invitation alone, and goes on in the same row."""
+    city = scene.city
+    owner, guest = await city.person("alice"), await city.person("guest")
+    space = await city.space(owner)
+    levels = {owner.user_id: 100, guest.user_id: 100, city.bot.user_id: 50}
+    # From version 12 on nobody can throw out a room's creator.
+    chat = await city.chat(owner, space, 1, version="11")
+    await city.bot.set_power(chat, levels)
+    alice = Person(owner)
+    await owner.invite(chat, guest.user_id)
+    await guest.join(chat)
+    async with scene.live():
+        await scene.answer(alice, chat, "hello")
+        await owner.kick(chat, city.bot.user_id)
+        await guest.invite(chat, city.bot.user_id)
+        await does(city.bot, "leave", owner, chat)
+        await owner.invite(chat, city.bot.user_id)
+        await does(city.bot, "join", owner, chat)
+        assert await scene.answer(alice, chat, "are you back?") == "2: are you back?"
+    assert city.status(chat) == "active"
     await city.settled()
 
 

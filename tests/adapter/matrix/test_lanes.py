@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.chat import NotPossible
-from adapter.matrix.dispatcher import Dispatcher, Invite, Item
+from adapter.matrix.dispatcher import FAULTS, Dispatcher, Invite, Item
 from adapter.matrix.errors import (
     Forbidden,
     RateLimited,
@@ -39,7 +39,7 @@ MAKERS: list[Callable[[], Exception]] = [
     lambda: LookupError("a bug"),
 ]
 # New ones for each example: what is raised twice drags its old traces along.
-FAULTS = st.sampled_from(MAKERS).map(lambda make: make())
+ERRORS = st.sampled_from(MAKERS).map(lambda make: make())
 
 
 async def turns(count: int) -> None:
@@ -135,9 +135,25 @@ class Mark:
         self.settled += 1
 
 
-def dispatcher(onboarding: Onboarding, slept: list[float]) -> Dispatcher:
+class Server:
+    """Answers what else is asked of it, if it `lives`."""
+
+    def __init__(self, *, lives: bool) -> None:
+        self.lives = lives
+
+    async def joined_rooms(self) -> frozenset[str]:
+        if not self.lives:
+            what = "no answer"
+            raise Unreachable(what)
+        return frozenset()
+
+
+def dispatcher(
+    onboarding: Onboarding, slept: list[float], *, lives: bool = False
+) -> Dispatcher:
     nothing: Any = None
     taking: Any = onboarding
+    server: Any = Server(lives=lives)
 
     async def nap(seconds: float) -> None:
         slept.append(seconds)
@@ -147,7 +163,7 @@ def dispatcher(onboarding: Onboarding, slept: list[float]) -> Dispatcher:
         me="@bot:hs",
         allow=(),
         routing="owner",
-        wire=nothing,
+        wire=server,
         store=nothing,
         follower=nothing,
         traffic=Traffic(),
@@ -164,11 +180,16 @@ def invites(rooms: Iterable[str]) -> list[Item]:
     return [Invite(room, [{"number": n}]) for n, room in enumerate(rooms)]
 
 
-@given(st.lists(st.tuples(ROOMS, st.lists(FAULTS, max_size=6)), max_size=12))
-async def test_whatever_fails(given_: list[tuple[str, list[Exception]]]) -> None:
+@given(
+    st.lists(st.tuples(ROOMS, st.lists(ERRORS, max_size=6)), max_size=12),
+    st.booleans(),
+)
+async def test_whatever_fails(
+    given_: list[tuple[str, list[Exception]]], lives: bool
+) -> None:
     """Each item of a batch is settled once, in order within its room, and calm returns."""
     onboarding = Onboarding([errors for _, errors in given_])
-    one, mark = dispatcher(onboarding, []), Mark()
+    one, mark = dispatcher(onboarding, [], lives=lives), Mark()
     async with asyncio.TaskGroup() as group:
         lanes = Lanes(group)
         one.dispatch(lanes, invites(room for room, _ in given_), mark)
@@ -183,8 +204,8 @@ async def test_whatever_fails(given_: list[tuple[str, list[Exception]]]) -> None
 async def test_what_passes_is_waited_for() -> None:
     """A server that is away or sets a limit, however often, and as long as it asks."""
     wait = RateLimited("too many", retry_after=61.0)
-    away = Unreachable("no answer")
-    onboarding, slept, mark = Onboarding([[away] * 20 + [wait]]), list[float](), Mark()
+    away: list[Exception] = [Unreachable("no answer"), ServerFault("no", status=502)]
+    onboarding, slept, mark = Onboarding([away * 10 + [wait]]), list[float](), Mark()
     async with asyncio.TaskGroup() as group:
         lanes = Lanes(group)
         dispatcher(onboarding, slept).dispatch(lanes, invites(["!a"]), mark)
@@ -192,6 +213,26 @@ async def test_what_passes_is_waited_for() -> None:
     assert onboarding.due == [[]]
     assert slept[-1] == 61.0
     assert mark.settled == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Unreachable("no answer"), ServerFault("it failed", status=500)],
+    ids=lambda fault: type(fault).__name__,
+)
+async def test_a_server_that_fails_at_one_item_alone(fault: Exception) -> None:
+    """The item is tried a few times and settled as failed, however often it may wait for
+    a limit meanwhile; what is behind it goes on."""
+    limit = RateLimited("too many", retry_after=0.0)
+    due: list[Exception] = [limit, fault, limit, *[fault] * FAULTS]
+    onboarding, mark = Onboarding([due, []]), Mark()
+    async with asyncio.TaskGroup() as group:
+        lanes = Lanes(group)
+        one = dispatcher(onboarding, [], lives=True)
+        one.dispatch(lanes, invites(["!a", "!a"]), mark)
+        await lanes.empty()
+    assert onboarding.due == [due[-1:], []]
+    assert mark.settled == 2
 
 
 @pytest.mark.parametrize(

@@ -217,13 +217,13 @@ async def test_a_position_that_the_server_does_not_know(
     """It is told, nothing old is heard, and all that is new is."""
     room = await room_of(bot, person)
     await person.send(room, "old")
-    stream = Stream(wire, bot.user_id, TYPES, "garbage", heard)
+    stream = Stream(wire, bot.user_id, TYPES, "garbage", heard, sleep=heard.sleep)
     async with aclosing(stream.batches()) as batches, asyncio.timeout(60):
         assert await anext(batches) == Batch(stream.token)
         assert heard.resets == ["400"]
         await person.send(room, "new")
         assert texts([await anext(batches)], room) == ["new"]
-    assert heard.flows == [None]
+    assert heard.flows == ["400", None]
 
 
 async def test_both_bounds_are_exact(bot: Account, person: Account, wire: Wire) -> None:
@@ -373,14 +373,30 @@ async def test_an_answer_without_sense(heard: Heard) -> None:
 
 
 @pytest.mark.parametrize("refusal", [REFUSED, FORBIDDEN])
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_slip_is_no_reason_to_give_a_position_up(
+    heard: Heard, refusal: WireError, times: int
+) -> None:
+    """What was said meanwhile is heard, however often the server slips over the years."""
+    slip = [refusal] * times
+    wire = Scripted(*slip, {ROOM: limited(1)}, *slip, DOWN, {ROOM: limited(2)})
+    wire.pages[ROOM] = [page()]
+    assert texts(await take(stream_of(wire, heard), 2), ROOM) == ["1", "2"]
+    assert heard.resets == []
+    assert "fresh" not in [since for since, _ in wire.asked]
+
+
+@pytest.mark.parametrize("refusal", [REFUSED, FORBIDDEN])
 async def test_a_position_is_given_up_once(heard: Heard, refusal: WireError) -> None:
-    """What refuses a fresh position, too, has another reason, and is waited out."""
-    wire = Scripted(refusal, refusal, DOWN, refusal, {}, refusal, {})
+    """Three refusals give it up; what refuses a fresh position, too, has another reason,
+    and is waited out."""
+    again = [refusal] * 3
+    wire = Scripted(*again, refusal, DOWN, refusal, {}, *again, {})
     await take(stream_of(wire, heard), 2)
     assert heard.resets == [refusal.brief] * 2
     asked = [since for since, _ in wire.asked]
-    assert asked == ["s0", "fresh", "fresh", "fresh", "fresh", "s5", "fresh"]
-    assert heard.waits == [1, 2, 4]
+    assert asked == ["s0"] * 3 + ["fresh"] * 4 + ["s7"] * 3 + ["fresh"]
+    assert heard.waits == [1, 2, 4, 8, 16, 1, 2]
 
 
 async def test_no_half_batch(heard: Heard) -> None:
