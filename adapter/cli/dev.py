@@ -41,9 +41,18 @@ async def _play(users: int, keep: Path | None) -> int:
             server = await stack.enter_async_context(_homeserver(kept))
             await kept.populate(server)
         click.echo(_told(kept, server.url, keep))
-        bot = spacekeeper("--config", str(kept.config), "run")
-        process = await stack.enter_async_context(alongside(*bot, folder=kept.folder))
-        return 1 if await process.wait() else 0
+        return await _bot(kept)
+
+
+async def _bot(kept: Playground) -> int:
+    """Run the bot; again whenever it is killed, as people who play with it will do."""
+    command = spacekeeper("--config", str(kept.config), "run")
+    while True:
+        async with alongside(*command, folder=kept.folder) as process:
+            code = await process.wait()
+        if code >= 0:
+            return 1 if code else 0
+        click.echo(f"the bot was killed (signal {-code}): starting it again", err=True)
 
 
 def _homeserver(kept: Playground) -> AbstractAsyncContextManager[Homeserver]:
@@ -85,9 +94,10 @@ A homeserver and the bot, on this machine alone.
   files       {files}
 
 Log in as one of them with any Matrix client: choose another homeserver than the one it
-suggests, and give it the address above. Then start a direct chat with {bot},
-not encrypted or encrypted: the bot makes your rooms and says where to go. `!help` there
-lists what it can do.
+suggests, and give it the address above. Then start a direct chat with {bot}:
+the bot makes your rooms and says where to go. In those, `!help` lists what it can do; in an
+encrypted direct chat it cannot read.
 
-Ctrl-C ends it all. From here on the bot's log:
+You may kill the bot (`pkill -9 -f spacekeeper.yaml`) or delete its database: it is
+started again, and nobody in the rooms should notice. Ctrl-C ends it all. From here on the bot's log:
 """

@@ -67,7 +67,7 @@ class WrongAccount(StoreError):  # noqa: N818
     def __init__(self, path: Path, recorded: str, given: str) -> None:
         super().__init__(
             f"{path} belongs to {recorded}, not to {given}: set another `database`,"
-            " or move this one away"
+            " or move this one away: it is a cache, and is built again from Matrix"
         )
 
 

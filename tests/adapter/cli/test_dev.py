@@ -12,7 +12,7 @@ import subprocess
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import cast
 
@@ -37,6 +37,16 @@ class Playground:
         self.passwords = dict(re.findall(r"(@\S+)\s+password (\S+)", printed))
         self.bot = re.findall(r"bot +(@\S+)", printed)[0]
         self._process = process
+
+    def bot_process(self) -> int:
+        """The number of the process that runs the bot: a child of `dev`."""
+        parent = f"\nPPid:\t{self._process.pid}\n"
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # others come and go meanwhile
+                is_child = parent in (process / "status").read_text()
+                if is_child and "spacekeeper.yaml" in (process / "cmdline").read_text():
+                    return int(process.name)
+        raise LookupError
 
     async def ends(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
         """Tell it to end: its exit code, and what it said on stderr."""
@@ -156,9 +166,16 @@ async def test_somebody_plays(tmp_path: Path) -> None:
         [answer] = await carol.hears(chat)
         assert (answer["msgtype"], answer["body"]) == ("m.text", "1: hello")
 
+        # Which is what to play with: kill it, and it is as if nothing had been.
+        os.kill(play.bot_process(), signal.SIGKILL)
+        await carol.say(chat, "are you there?")
+        [answer] = await carol.hears(chat)
+        assert answer["body"] == "2: are you there?"
+
         code, log = await play.ends(signal.SIGINT)
     assert code == 0
-    assert " info: ready " in log
+    assert log.count(" info: ready ") == 2
+    assert "the bot was killed (signal 9): starting it again" in log
     assert "hello" not in log
     assert all(password not in log for password in play.passwords.values())
     assert not answers(play.url)
