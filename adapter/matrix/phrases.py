@@ -203,6 +203,14 @@ def try_later() -> Message:
     )
 
 
+def not_seen_yet() -> Message:
+    """After a command that was carried out, while its room does not show it."""
+    return _said(
+        "That is written down, but the server does not show it to me yet. It holds as "
+        "soon as it does, in a few minutes as a rule."
+    )
+
+
 def takes_a_moment() -> Message:
     """While it is not certain whether a room was made."""
     return _said(

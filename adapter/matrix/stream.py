@@ -32,9 +32,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _MOST: Final = 60.0  # seconds between two attempts
-
-
-_REFUSALS: Final = 3  # in a row, until a position is given up
+_REFUSALS: Final = 3  # without an answer between, until a position is given up
 
 
 class Watcher(Protocol):

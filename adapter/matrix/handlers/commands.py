@@ -123,7 +123,7 @@ class Commands:
         await self._write(asked, space.room_id, CHILD, row.room_id, {})
         await self.follower.catch_up([space.room_id, row.room_id])
         if not is_archived(await self._row(row.room_id)):
-            return phrases.try_later()
+            return phrases.not_seen_yet()
         return phrases.archived(row)
 
     async def restore(self, chat_id: str, asked: Asked) -> Message:
@@ -169,7 +169,7 @@ class Commands:
         await self.follower.catch_up([row.room_id])
         if (await self._row(row.room_id)).platform_chat_id != fresh:
             # Until the row says it as well, nothing is routed: see `auth.contradicts`.
-            return phrases.try_later()
+            return phrases.not_seen_yet()
         return phrases.reset()
 
     # What they have in common

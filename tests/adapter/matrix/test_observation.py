@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -62,12 +63,21 @@ class World:
         return {names[room_id]: found for room_id, found in facts.rooms.items()}
 
 
+_worlds = itertools.count(1)
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world(homeserver: Homeserver) -> AsyncIterator[World]:
     """Every situation that a room of a bot can be in."""
+    # A worker that took tests from another's share may come back, and make one more.
+    number = next(_worlds)
     async with http_session() as session:
         bot, alice, bob = [
-            Account(homeserver.url, await homeserver.register(f"world-{name}"), session)
+            Account(
+                homeserver.url,
+                await homeserver.register(f"world-{number}-{name}"),
+                session,
+            )
             for name in ("bot", "alice", "bob")
         ]
         rooms = await make_world(bot, alice, bob)
