@@ -38,6 +38,8 @@ def demo(folder: Path, alteration: str = "") -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.PIPE,
         text=True,
         env=bare_environment() | {"TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"},
+        # Tests that run in the background ignore it, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         try:
             yield process
