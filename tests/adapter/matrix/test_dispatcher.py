@@ -126,7 +126,8 @@ async def test_an_upgraded_room(city: City, platform: Backend) -> None:
     assert [leads_to(notice, newest) for notice in notices] == [True]
     assert platform.heard == {conversation(owner, 1): [before, after]}
     assert city.status(first) == "detached: upgraded"
-    await city.once()  # links and records of the new rooms: a stop leaves them to a pass
+    # Links and records of the new rooms: a stop leaves them to a later pass.
+    await city.once()
     await city.settled()
 
 
