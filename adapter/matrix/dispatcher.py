@@ -42,7 +42,7 @@ from adapter.matrix.homes import chats_of
 from adapter.matrix.identity import server_of
 from adapter.matrix.lanes import Lanes
 from adapter.matrix.live import Batch, after_own_join, joined_now
-from adapter.matrix.patience import HOPELESS
+from adapter.matrix.patience import HOPELESS, lives
 from adapter.matrix.rows import Row
 from adapter.matrix.store import Store
 from adapter.matrix.traffic import Traffic
@@ -208,11 +208,7 @@ class Dispatcher:
         While it is away, which a proxy tells as a 502, or sets a limit, nothing counts."""
         if not isinstance(error, Unreachable | ServerFault):
             return isinstance(error, Unread)
-        try:
-            await self.wire.joined_rooms()
-        except WireError:
-            return False
-        return True
+        return await lives(self.wire)
 
     async def _fail(self, item: Item, error: Exception) -> None:
         """Say in the room that it failed, to somebody who would have been answered."""
@@ -278,11 +274,7 @@ class Dispatcher:
             # comes again after a crash, and is none of the new conversation.
             return
         managed = row is not None or self.follower.knows(room_id)
-        # Whoever spoke and left counts: those who are there now are not to hear of it.
-        company = (
-            {self.me} if managed else {self.me, sender, *await self._others(room_id)}
-        )
-        members = None if managed else len(company)
+        members = None if managed else await self._members(room_id, sender)
         where = place(row, managed, members)
         if row is not None and self._is_contradicted(row):
             if row.matrix_user_id == sender:
@@ -381,6 +373,10 @@ class Dispatcher:
                 if room and room.create.cause.event_id == row.evidence:
                     return room_id
         return None
+
+    async def _members(self, room_id: str, sender: str) -> int:
+        """Whoever spoke and left counts: those who are there now are not to hear of it."""
+        return len({self.me, sender, *await self._others(room_id)})
 
     async def _others(self, room_id: str) -> list[str]:
         """Who is in the room beside the bot."""

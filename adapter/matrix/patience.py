@@ -7,11 +7,14 @@ import itertools
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from adapter.matrix.errors import TokenRefused, WireError, WrongToken
 from adapter.matrix.faults import DatabaseDamaged, StoreError
 from controller.loop import asked, delay
+
+if TYPE_CHECKING:
+    from adapter.matrix.wire import Wire
 
 log = logging.getLogger(__name__)
 
@@ -44,3 +47,12 @@ async def reached(
             )
         await sleep(wait)
     raise AssertionError  # it counts for ever
+
+
+async def lives(wire: Wire) -> bool:
+    """Whether the server answers, so that it is one thing alone that it fails at."""
+    try:
+        await wire.joined_rooms()
+    except WireError:
+        return False
+    return True

@@ -16,7 +16,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from adapter.matrix.errors import RateLimited, ServerFault, Unreachable, WireError
+from adapter.matrix.errors import RateLimited, ServerFault, Unreachable
+from adapter.matrix.patience import lives
 from adapter.matrix.wire import Wire
 from controller.loop import delay
 
@@ -103,17 +104,9 @@ class Writer:
                 wait = max(error.retry_after, LEAST)
             except (Unreachable, ServerFault) as error:
                 # While the server is away, nothing counts: a proxy says 502 then.
-                failed += await self._lives()
+                failed += await lives(self._wire)
                 if failed >= faults:
                     raise
                 log.warning("write again", extra={"error": str(error), "wait": wait})
             await self._sleep(wait)
         raise AssertionError  # it counts for ever
-
-    async def _lives(self) -> bool:
-        """Whether the server answers, so that it is this one write that it does not."""
-        try:
-            await self._wire.joined_rooms()
-        except WireError:
-            return False
-        return True
