@@ -21,7 +21,7 @@ from adapter.cli.account import CallFailed
 from tests.adapter.matrix.stories import Story
 from tests.bots import BotEnded, BotProcess, running, write_config
 from tests.faults import Action, After, Before, Fault, Seen
-from tests.proxy import Proxy
+from tests.faults.proxy import Proxy
 
 CHECKPOINT: Final = "io.spacekeeper.checkpoint"
 

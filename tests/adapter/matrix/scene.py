@@ -24,8 +24,8 @@ from tests.adapter.matrix.city import City
 from tests.adapter.matrix.landlord import home_of
 from tests.bots import BotProcess, running, write_config
 from tests.faults import Action, ConnectionClosed, Exchange, Reply
+from tests.faults.proxy import Proxy
 from tests.people import Person
-from tests.proxy import Proxy
 
 # Synapse repeats answers, also those to `City.position`.
 _asked = count(1_000)

@@ -22,8 +22,8 @@ from tests.adapter.matrix.scene import (
     scene_of,
 )
 from tests.faults import Before, Drop, Hang, Refuse
+from tests.faults.proxy import PATIENCE
 from tests.people import Person
-from tests.proxy import PATIENCE
 
 VERSIONS = pytest.mark.parametrize("version", ["11", "12"])
 

@@ -16,8 +16,8 @@ from adapter.cli.homeserver import Homeserver
 from adapter.cli.homeserver import homeserver as run_homeserver
 from tests.adapter.matrix.city import City, city_of, derived
 from tests.adapter.matrix.house import House
+from tests.faults.proxy import Proxy
 from tests.people import Person
-from tests.proxy import Proxy
 
 WITHIN: Final = 10.0
 """Seconds in which a word has to be answered, whatever is published meanwhile."""

@@ -17,7 +17,7 @@ from tests.adapter.matrix.city import City
 from tests.adapter.matrix.crashes import is_write
 from tests.adapter.matrix.house import House, built
 from tests.faults import Answer, Before, Exchange, Hang, Reply, Seen
-from tests.proxy import Proxy
+from tests.faults.proxy import Proxy
 
 SOON: Final = 15.0
 """Seconds in which the bot has to end: it gives itself 8."""

@@ -19,9 +19,9 @@ from yarl import URL
 
 from adapter.cli.account import Account, CallFailed, http_session
 from adapter.cli.homeserver import Homeserver
-from tests import proxy as proxies
 from tests.faults import After, Answer, Before, Drop, Hang, Refuse
-from tests.proxy import Proxy
+from tests.faults import proxy as proxies
+from tests.faults.proxy import Proxy
 
 CREATE = "POST .*/createRoom"
 

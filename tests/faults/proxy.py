@@ -24,7 +24,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
-from tests.faults import ConnectionClosed, Exchange, Fault, Reply, Seen
+from tests.faults.kinds import ConnectionClosed, Exchange, Fault, Reply, Seen
 
 PATIENCE: Final = 60.0
 """Seconds that a test waits for a request before it fails."""

@@ -1,4 +1,4 @@
-"""What can become of a request between a bot and its homeserver: see `tests.proxy`.
+"""What can become of a request between a bot and its homeserver: see `proxy`.
 
 Another fault is another class with `meet`, and nothing else has to know of it."""
 
