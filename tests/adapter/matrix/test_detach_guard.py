@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Collection
 
+import pytest
+
+from adapter.cli.homeserver import Homeserver
 from tests.adapter.matrix.city import (
     City,
     chat_identity,
 )
+from tests.faults import Answer, Proxy, Seen
+
+JOINED = "GET .*/joined_rooms"
+FORBIDDEN = Answer(403, b'{"errcode": "M_FORBIDDEN"}')
 
 
 async def test_too_many_detachments_are_blocked_and_the_rest_is_applied(
@@ -162,3 +171,67 @@ async def test_an_empty_cache_has_nothing_to_guard(city: City) -> None:
     assert (await city.once()).result == "converged"
     assert {city.status(room) for room in rooms} == {"detached: unlinked"}
     await city.settled()
+
+
+@pytest.mark.parametrize("kept", [0, 5], ids=["empty", "half of it"])
+async def test_a_list_of_rooms_that_is_too_short_gives_up_nothing(
+    city: City, homeserver: Homeserver, kept: int
+) -> None:
+    """Rooms that /joined_rooms leaves out are asked for their state, and show themselves."""
+    _, _, rooms = await city.home(chats=9)
+    async with Proxy(homeserver.url) as proxy:
+        city.client.homeserver = proxy.url
+        await city.once()
+        table = city.dump()
+        proxy.at(JOINED, joined(rooms[:kept]), times=2)
+        assert (await city.once()).result == "in sync"
+        assert city.dump() == table
+        await city.settled()
+
+
+@pytest.mark.parametrize("seen", [0, 6], ids=["all", "those of the rest"])
+async def test_a_server_that_forgets_its_rooms_is_held_off(
+    city: City, homeserver: Homeserver, seen: int
+) -> None:
+    """No list, no snapshot and no state shows them, and nothing says why: more than a
+    fifth of the rows would become unknown, so none does, until the server remembers."""
+    _, space, rooms = await city.home(chats=9)
+    kept = [space, *rooms][:seen]
+    async with Proxy(homeserver.url) as proxy:
+        city.client.homeserver = proxy.url
+        await city.once()
+        table = city.dump()
+        shown = {room: await city.bot.state(room) for room in kept}
+        proxy.at(JOINED, joined(kept), times=4)
+        proxy.at(".*/versions", Answer(200, b'{"versions": ["v1.11"]}'), times=2)
+        proxy.at("GET .*/sync", snapshot(shown), times=2)
+        proxy.at(lambda request: asks(request, kept), FORBIDDEN, times=20)
+        for _ in range(2):
+            report = await city.once()
+            assert report.result == "blocked"
+            assert len(report.decided.cache.blocked) == 10 - seen
+            assert city.dump() == table
+        assert (await city.once()).result == "in sync"
+        assert city.dump() == table
+        await city.settled()
+
+
+def joined(rooms: Collection[str]) -> Answer:
+    return Answer(200, json.dumps({"joined_rooms": list(rooms)}).encode())
+
+
+def snapshot(rooms: dict[str, list[dict[str, object]]]) -> Answer:
+    """A /sync that knows these rooms and no others."""
+    join = {room: {"state": {"events": events}} for room, events in rooms.items()}
+    sections = {"rooms": {"join": join}} if join else {}
+    return Answer(200, json.dumps({"next_batch": "s1", **sections}).encode())
+
+
+def asks(request: Seen, kept: Collection[str]) -> bool:
+    """Whether it asks for the state of a room that is forgotten."""
+    room = request.path.rpartition("/rooms/")[2].removesuffix("/state")
+    return (
+        request.method == "GET"
+        and request.path.endswith("/state")
+        and room.replace("%21", "!").replace("%3A", ":") not in kept
+    )
