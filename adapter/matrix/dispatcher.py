@@ -19,8 +19,6 @@ from adapter.chat import NotPossible
 from adapter.matrix import phrases
 from adapter.matrix.errors import (
     RateLimited,
-    ServerFault,
-    Unreachable,
     WireError,
 )
 from adapter.matrix.facts import MEMBER, Present, shown
@@ -206,9 +204,10 @@ class Dispatcher:
         """Whether it is this one item that the server fails at.
 
         While it is away, which a proxy tells as a 502, or sets a limit, nothing counts."""
-        if not isinstance(error, Unreachable | ServerFault):
-            return isinstance(error, Unread)
-        return await lives(self.wire)
+        if isinstance(error, WireError):
+            passing = isinstance(error, RateLimited) or error.is_refusal
+            return not passing and await lives(self.wire)
+        return isinstance(error, Unread)
 
     async def _fail(self, item: Item, error: Exception) -> None:
         """Say in the room that it failed, to somebody who would have been answered."""
@@ -409,4 +408,6 @@ def _may_pass(error: Exception, failed: int) -> bool:
         return False
     if isinstance(error, RateLimited | StoreError):
         return True
-    return isinstance(error, Unreachable | ServerFault | Unread) and failed < FAULTS
+    if isinstance(error, WireError):
+        return not error.is_refusal and failed < FAULTS
+    return isinstance(error, Unread) and failed < FAULTS

@@ -6,9 +6,10 @@
     ├── ServerFault          the server's administrator (5xx)
     ├── NotAHomeserver       whoever wrote the address, or runs the proxy on it
     ├── TokenRefused         whoever wrote the access token
-    ├── Forbidden            whoever has power in the room (403)
-    ├── NotFound             nobody: it is not there (404)
-    ├── Unexpected           the server's authors, or ours: an answer against the spec
+    ├── Answered
+    │   ├── Forbidden        whoever has power in the room (403)
+    │   ├── NotFound         nobody: it is not there (404)
+    │   └── Unexpected       the server's authors, or ours: an answer against the spec
     └── ObservationFailed    see `observation`: answers that do not fit together
         └── WrongToken       whoever wrote the access token
 
@@ -38,6 +39,13 @@ class WireError(Exception):
         self.status = status
         self.errcode = errcode
         self.brief = brief or (str(status) if status else "failed")
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the server has decided: asked again, it would say the same.
+
+        What is no refusal says nothing of what was asked: a write may have happened."""
+        return False
 
 
 class Unreachable(WireError):
@@ -96,20 +104,30 @@ class TokenRefused(WireError):
         self.soft_logout = soft_logout
 
 
-class Forbidden(WireError):
+class Answered(WireError):
+    """The server's own words, or what should be: a 4xx among them is its decision."""
+
+    @property
+    def is_refusal(self) -> bool:
+        return 400 <= self.status < 500
+
+
+class Forbidden(Answered):
     """The server understood and refuses. Nothing was done."""
 
     advice = "look at the bot's membership and power level in the room"
 
 
-class NotFound(WireError):
+class NotFound(Answered):
     """The server knows no such thing."""
 
     advice = "look whether the room or the user still exists"
 
 
-class Unexpected(WireError):
-    """An answer that the specification does not provide for."""
+class Unexpected(Answered):
+    """An answer that the specification does not provide for.
+
+    It is a refusal that nobody foresaw, or a success that cannot be read."""
 
     advice = "look at the server's log, and at the versions of server and product"
 

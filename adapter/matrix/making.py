@@ -16,11 +16,8 @@ from typing import Any, Final
 
 from adapter.chat import NotNow, NotPossible, Waiting
 from adapter.matrix.errors import (
-    Forbidden,
-    NotFound,
     RateLimited,
     TokenRefused,
-    Unexpected,
     Unreachable,
     WireError,
 )
@@ -106,7 +103,7 @@ class Maker:
                 failed += not isinstance(error, Unreachable)
                 told = {"request": intent.request, "error": str(error)}
                 log.warning("a room may have been made or not", extra=told)
-                refused = _is_refusal(error)
+                refused = error.is_refusal
                 if not (refused and error.errcode in NOTHING_MADE) and (
                     found := await self._appeared(intent, waiting)
                 ):
@@ -170,11 +167,4 @@ def unseen(follower: Follower, joined: frozenset[str]) -> frozenset[str]:
     """The rooms that the bot is in by now, and that have not shown themselves yet."""
     return frozenset(
         room_id for room_id in joined if not isinstance(follower.fact(room_id), Present)
-    )
-
-
-def _is_refusal(error: WireError) -> bool:
-    """The server has decided: asked again, it would say the same."""
-    return isinstance(error, Forbidden | NotFound | Unexpected) and (
-        400 <= error.status < 500
     )

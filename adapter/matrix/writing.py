@@ -16,8 +16,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from adapter.matrix.errors import RateLimited, ServerFault, Unreachable
-from adapter.matrix.patience import lives
+from adapter.matrix.errors import RateLimited, WireError
+from adapter.matrix.patience import HOPELESS, lives
 from adapter.matrix.wire import Wire
 from controller.loop import delay
 
@@ -30,7 +30,8 @@ LEAST: Final = 0.2
 LONGEST: Final = 30.0
 """Seconds of the longest wait for a server that does not answer."""
 FAULTS: Final = 3
-"""How often a server may fail at one write before it counts as refused."""
+"""How often a server may fail at one write, or answer it in a way that nobody can read,
+before it counts as refused."""
 
 
 class Writer:
@@ -102,7 +103,11 @@ class Writer:
                 if error.retry_after > patience:
                     raise
                 wait = max(error.retry_after, LEAST)
-            except (Unreachable, ServerFault) as error:
+            except HOPELESS:
+                raise
+            except WireError as error:
+                if error.is_refusal:
+                    raise
                 # While the server is away, nothing counts: a proxy says 502 then.
                 failed += await lives(self._wire)
                 if failed >= faults:

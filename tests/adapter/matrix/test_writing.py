@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from adapter.matrix.errors import (
     Forbidden,
+    NotAHomeserver,
     RateLimited,
     ServerFault,
     TokenRefused,
+    Unexpected,
     Unreachable,
     WireError,
 )
@@ -22,8 +24,11 @@ from adapter.matrix.writing import FAULTS, LONGEST, Writer
 ROOM, ASKED = "!r", "$asked"
 LOST, AWAY = Unreachable("cut"), Unreachable("refused", sent=False)
 LIMIT, FAULT = RateLimited("slow", retry_after=61.0), ServerFault("no", status=502)
+GARBLED, PORTAL = Unexpected("no event_id"), NotAHomeserver("a page", status=200)
+FAILURES: list[WireError] = [LOST, AWAY, FAULT, GARBLED, PORTAL]
 REFUSALS: list[WireError] = [
     Forbidden("no", status=403),
+    Unexpected("too large", status=413, errcode="M_TOO_LARGE"),
     TokenRefused("no", status=401, errcode="M_UNKNOWN_TOKEN"),
 ]
 
@@ -31,7 +36,7 @@ REFUSALS: list[WireError] = [
 class Server:
     """A wire to a server that takes a message once for each transaction id.
 
-    `weather` is what goes wrong next; of what got lost the server has heard. Whether
+    `weather` is what goes wrong next; of what got lost, or garbled, the server has heard. Whether
     anything else gets an answer meanwhile, `lives` says."""
 
     def __init__(self, weather: list[WireError | None], *, lives: bool = False) -> None:
@@ -44,7 +49,7 @@ class Server:
         self, room_id: str, event_type: str, txn: str, content: Mapping[str, Any]
     ) -> str:
         error = self.weather.pop(0) if self.weather else None
-        if error is None or error is LOST:
+        if error is None or error in (LOST, GARBLED):
             self.timeline.setdefault(txn, content)
         if error is not None:
             # The same ones are raised in many examples: their traces must not add up.
@@ -77,7 +82,7 @@ def contents(count: int) -> list[dict[str, Any]]:
 
 
 @given(
-    st.lists(st.none() | st.sampled_from([LOST, AWAY, LIMIT, FAULT])),
+    st.lists(st.none() | st.sampled_from([LIMIT, *FAILURES])),
     st.integers(0, 4),
 )
 async def test_whatever_passes(weather: list[WireError | None], count: int) -> None:
@@ -101,7 +106,7 @@ async def test_a_refusal(refusal: WireError) -> None:
     assert server.weather == []
 
 
-@given(st.lists(st.sampled_from([LOST, AWAY, LIMIT, FAULT]), max_size=2 * FAULTS))
+@given(st.lists(st.sampled_from([LIMIT, *FAILURES]), max_size=2 * FAULTS))
 async def test_a_server_that_fails_at_one_write_alone(weather: list[WireError]) -> None:
     """It counts as refused in the end, a limit never: one room must not stand still."""
     server = Server([*weather], lives=True)
