@@ -35,6 +35,26 @@ class Accounts(Protocol):
     async def __call__(self, localpart: str = "person", /) -> Account: ...
 
 
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> dict[str, object]:
+    """What a test counted: whatever it puts in here is printed at the end of the run."""
+    counted: dict[str, object] = {}
+    request.node.user_properties.append(("figures", counted))
+    return counted
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures of all tests, in whichever worker they ran."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports(
+        "failed"
+    ):
+        for name, counted in getattr(report, "user_properties", ()):
+            if name == "figures" and report.when == "call":
+                terminalreporter.write_sep("-", report.nodeid.rpartition("::")[2])
+                for what, value in counted.items():
+                    terminalreporter.write_line(f"{what}: {value}")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs a homeserver, so that `-m "not e2e"` leaves it out."""
     for item in items:
