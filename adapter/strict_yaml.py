@@ -20,6 +20,11 @@ LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 DEEPEST = 64
 """Levels of nesting that are read."""
 
+_BITS = 256
+_LONGEST = 100
+"""Characters of a number: in base 2 or 60 there may be as many as one likes, and what
+comes of them is slow to work out, or cannot even be written down again."""
+
 _TAG = "tag:yaml.org,2002:"
 _AS_TEXT = {f"{_TAG}str", f"{_TAG}timestamp", f"{_TAG}value"}
 _resolver: Any = yaml.resolver.Resolver()
@@ -114,12 +119,14 @@ def _scalar(event: Any) -> str | int | float | bool | None:
                 return None
             case "bool":
                 return bool(_constructor.construct_yaml_bool(node))
-            case "int":
-                return int(_constructor.construct_yaml_int(node))
-            case "float":
-                number = float(_constructor.construct_yaml_float(node))
-                if math.isfinite(number):
+            case "int" if len(event.value) <= _LONGEST:
+                number = int(_constructor.construct_yaml_int(node))
+                if number.bit_length() <= _BITS:
                     return number
+            case "float" if len(event.value) <= _LONGEST:
+                fraction = float(_constructor.construct_yaml_float(node))
+                if math.isfinite(fraction):
+                    return fraction
             case _:
                 pass
     except (ValueError, KeyError, IndexError):

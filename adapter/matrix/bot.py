@@ -248,7 +248,7 @@ class MatrixBot:
         others = [
             group.create_task(work)
             for work in (
-                self._intake.answer_invitations(lanes),
+                self._intake.keep_answering_invitations(lanes),
                 self._loop.run(),
                 publish_for_ever(self._reconciler, self._follower, self._traffic),
                 started.position.keep(),
@@ -302,21 +302,37 @@ class MatrixBot:
     # Small things
 
     async def _bootstrap(
-        self, room: str, sender: str, *, asked: str, arrived: bool = False
+        self,
+        room: str,
+        sender: str,
+        *,
+        asked: str,
+        arrived: bool = False,
+        unreadable: bool = False,
     ) -> None:
         await self._bootstrap_unregistered_room(
-            room, sender, asked=asked, arrived=arrived
+            room, sender, asked=asked, arrived=arrived, unreadable=unreadable
         )
 
     async def _bootstrap_unregistered_room(
-        self, room: str, sender: str, *, asked: str, arrived: bool = False
+        self,
+        room: str,
+        sender: str,
+        *,
+        asked: str,
+        arrived: bool = False,
+        unreadable: bool = False,
     ) -> None:
         """Lead `sender` from a room that the newest topology does not know to theirs.
 
-        The room itself never becomes a working room."""
+        It just `arrived` there, or they said something, which may be `unreadable`. The
+        room itself never becomes a working room."""
         log.info("unregistered room", extra={"room": room, "sender": sender})
-        state = await self._wire.state(room)
-        encrypted = any(event.get("type") == ENCRYPTION for event in state)
+        # Once, on arrival: what others keep in their room may be a lot to read.
+        encrypted = unreadable or (
+            arrived
+            and any(e.get("type") == ENCRYPTION for e in await self._wire.state(room))
+        )
         await self._onboarding.welcome(
             room, sender, asked, arrived=arrived, encrypted=encrypted
         )

@@ -17,16 +17,19 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from adapter.chat import NotPossible
 from adapter.matrix import phrases
+from adapter.matrix.company import Company
+from adapter.matrix.desired import Finding
 from adapter.matrix.errors import (
     RateLimited,
     WireError,
 )
-from adapter.matrix.facts import MEMBER, Present, shown
+from adapter.matrix.facts import Present, shown
 from adapter.matrix.faults import BadValue, StoreError
 from adapter.matrix.following import Follower
 from adapter.matrix.handlers.auth import (
     Place,
     contradicts,
+    invitation,
     is_allowed,
     may_be_answered,
     may_command,
@@ -39,7 +42,7 @@ from adapter.matrix.handlers.onboarding import Onboarding
 from adapter.matrix.homes import chats_of
 from adapter.matrix.identity import server_of
 from adapter.matrix.lanes import Lanes
-from adapter.matrix.live import Batch, after_own_join, joined_now
+from adapter.matrix.live import Batch, after_own_join, answered, joined_now
 from adapter.matrix.patience import HOPELESS, lives
 from adapter.matrix.rows import Row
 from adapter.matrix.store import Store
@@ -57,6 +60,8 @@ LONGEST: Final = 30.0
 """Seconds of the longest wait before something is tried again."""
 FAULTS: Final = 3
 """How often a server may fail at one item before that counts as failed."""
+MOST_WAITING: Final = 2_000
+"""What was said in a room and waits there: twice what a start may find in one."""
 
 
 class Unread(Exception):  # noqa: N818 - it says what happened
@@ -103,7 +108,13 @@ class Bootstrap(Protocol):
     """Leads the sender, in a room that the topology does not know, to their rooms."""
 
     async def __call__(
-        self, room: str, sender: str, *, asked: str, arrived: bool = False
+        self,
+        room: str,
+        sender: str,
+        *,
+        asked: str,
+        arrived: bool = False,
+        unreadable: bool = False,
     ) -> None: ...
 
 
@@ -124,18 +135,22 @@ def due(batch: Batch, me: str) -> list[Item]:
 
 
 def _messages(room_id: str, events: Sequence[Json], me: str) -> list[Message]:
+    """A command whose answer is there already was carried out before a crash: done again,
+    it might undo what somebody has decided since."""
     messages: list[Message] = []
     resets: frozenset[str] = frozenset()
+    over = answered(events, me)
     for event in reversed(events):
         found = said(event, me)
-        if found is not None:
+        is_command = isinstance(found, Command)
+        if found is not None and not (is_command and event["event_id"] in over):
             messages.append(Message(room_id, event, found, resets))
         if isinstance(found, Command) and found.name == "reset":
             resets |= {conversation_from(event["event_id"])}
     return messages[::-1]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Dispatcher:
     """Finds the handler of each item, and sees to it that each is settled."""
 
@@ -153,26 +168,34 @@ class Dispatcher:
     bootstrap: Bootstrap
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     chance: Callable[[], float] = random.random
-    _company: dict[str, frozenset[str] | None] = field(default_factory=dict)
-    """Who is in rooms that are not the bot's; `None` while that is asked for."""
+    company: Company = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.company = Company(self.wire, self.me)
 
     def dispatch(self, lanes: Lanes, items: Sequence[Item], mark: Mark) -> None:
-        """Hand out the items of a batch; the mark is told of each that is settled."""
+        """Hand out the items of a batch; the mark is told of each that is settled.
+
+        Where more is said than anybody goes through, the newest of it is left out."""
         for item in items:
+            lane = _lane(item, self.me)
+            if isinstance(item, Message) and lanes.waiting(lane) >= MOST_WAITING:
+                self._leave_out(item.room_id)
+                mark.settle()
+                continue
 
             async def work(item: Item = item) -> None:
                 with self.traffic.urgent():
                     await self._settle(item)
                 mark.settle()
 
-            lanes.put(item.room_id, work)
+            lanes.put(lane, work)
 
-    def forget_company(self, room_id: str | None = None) -> None:
-        """Somebody came or went, there or anywhere: who is in it is asked for anew."""
-        if room_id is None:
-            self._company.clear()
-        else:
-            self._company.pop(room_id, None)
+    def _leave_out(self, room_id: str) -> None:
+        why = f"more than {MOST_WAITING} messages wait"
+        message = f"the newest of what is said there is not answered: {why}"
+        if self.follower.find(Finding("backlog", room_id, message)):
+            log.warning("backlog left out", extra={"room": room_id, "why": why})
 
     # One item
 
@@ -234,7 +257,7 @@ class Dispatcher:
     async def _may_be_told(self, room_id: str, sender: str) -> bool:
         """Whether the bot answers this sender here at all: elsewhere it is silent."""
         row = await self.store.row(room_id)
-        company = self._company.get(room_id)
+        company = self.company.known(room_id)
         members = None if company is None else len(company | {sender})
         where = place(row, self.follower.knows(room_id), members)
         return may_be_answered(row, sender, self.routing) or may_command(
@@ -254,8 +277,8 @@ class Dispatcher:
         await self._caught_up(room_id, None)
         if self.follower.knows(room_id):
             return
-        self.forget_company(room_id)
-        others = await self._others(room_id)
+        self.company.forget(room_id)
+        others = await self.company.others(room_id)
         if len(others) == 1 and is_allowed(others[0], self.allow):
             await self.bootstrap(room_id, others[0], asked=event_id, arrived=True)
 
@@ -272,9 +295,7 @@ class Dispatcher:
             # That reset was done, so what was said before it had been settled: it
             # comes again after a crash, and is none of the new conversation.
             return
-        managed = row is not None or self.follower.knows(room_id)
-        members = None if managed else await self._members(room_id, sender)
-        where = place(row, managed, members)
+        where = await self._place(room_id, sender, row)
         if row is not None and self._is_contradicted(row):
             if row.matrix_user_id == sender:
                 message = phrases.unsure()
@@ -292,6 +313,14 @@ class Dispatcher:
                 await self._in_past_chat(row, sender, event_id)
             case Place.DIRECT if is_allowed(sender, self.allow):
                 await self._in_direct(room_id, sender, event_id, found)
+
+    async def _place(self, room_id: str, sender: str, row: Row | None) -> Place:
+        managed = row is not None or self.follower.knows(room_id)
+        members = None
+        # Others' rooms may be huge: they are looked at for whoever may be answered there.
+        if not managed and is_allowed(sender, self.allow):
+            members = await self.company.members(room_id, sender)
+        return place(row, managed, members)
 
     async def _in_chat(self, row: Row, sender: str, event_id: str, found: Said) -> None:
         if not may_be_answered(row, sender, self.routing):
@@ -328,7 +357,8 @@ class Dispatcher:
             asked = Asked(room_id, event_id, sender, None)
             await self.commands.run(found, asked)
         else:
-            await self.bootstrap(room_id, sender, asked=event_id)
+            unreadable = isinstance(found, Encrypted)
+            await self.bootstrap(room_id, sender, asked=event_id, unreadable=unreadable)
 
     # What is known of a room
 
@@ -373,33 +403,13 @@ class Dispatcher:
                     return room_id
         return None
 
-    async def _members(self, room_id: str, sender: str) -> int:
-        """Whoever spoke and left counts: those who are there now are not to hear of it."""
-        return len({self.me, sender, *await self._others(room_id)})
 
-    async def _others(self, room_id: str) -> list[str]:
-        """Who is in the room beside the bot."""
-        members = self._company.get(room_id)
-        if members is None:
-            self._company[room_id] = None
-            members = await self.wire.joined_members(room_id)
-            if len(members) == 2:
-                # Whoever is invited will read along; a room of many is not worth a look.
-                members |= await self._invited(room_id)
-            # If it was forgotten meanwhile, this may be how it was before.
-            if room_id in self._company:
-                self._company[room_id] = members
-        return sorted(members - {self.me})
-
-    async def _invited(self, room_id: str) -> set[str]:
-        return {
-            event["state_key"]
-            for event in await self.wire.state(room_id)
-            if event.get("type") == MEMBER
-            and isinstance(event.get("state_key"), str)
-            and isinstance(event.get("content"), dict)
-            and event["content"].get("membership") == "invite"
-        }
+def _lane(item: Item, me: str) -> str:
+    """What is said in one room is in order; so are the invitations of one user, of which
+    there may be many: they wait for each other, and nobody waits for them."""
+    if isinstance(item, Invite) and (found := invitation(item.events, me)):
+        return found.inviter
+    return item.room_id
 
 
 def _may_pass(error: Exception, failed: int) -> bool:

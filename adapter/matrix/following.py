@@ -90,7 +90,12 @@ class Follower:
 
     def is_due(self, room_id: str, owner: str | None) -> bool:
         """Whether something changed, and was not decided about, that may concern this
-        room: it itself, another of its owner's, or one that nobody has seen yet."""
+        room: it itself, another of its owner's, or one that nobody has seen yet.
+
+        A room of the bot that is nobody's so far may become somebody's by any change, as
+        by a link."""
+        if owner is None and self.knows(room_id):
+            return bool(self._due)
         return any(
             due == room_id
             or due not in self._facts.rooms
@@ -117,9 +122,12 @@ class Follower:
             events = rooms[room_id] if isinstance(rooms, Mapping) else ()
             self._due[room_id] = Touched(next(self._touches), events)
 
-    def find(self, finding: Finding) -> None:
-        """Something that no pass can see, for a person to look at."""
-        self._findings[finding.code, finding.room] = finding
+    def find(self, finding: Finding) -> bool:
+        """Something that no pass can see, for a person to look at; whether it is news."""
+        place = finding.code, finding.room
+        is_news = self._findings.get(place) != finding
+        self._findings[place] = finding
+        return is_news
 
     def hold(self, request: str) -> None:
         """A room is being made: until `release`, passes let it and its owner alone."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from adapter.matrix.desired import Finding
 from adapter.matrix.dispatcher import Dispatcher, due
 from adapter.matrix.errors import WireError
-from adapter.matrix.facts import CHILD, TOMBSTONE, EventTypes, shown
+from adapter.matrix.facts import CHILD, SPACE_TYPE, EventTypes, shown
 from adapter.matrix.following import Follower
 from adapter.matrix.lanes import Lanes
 from adapter.matrix.live import Batch, Update, read_batch, topology_rooms
@@ -49,7 +49,7 @@ class Intake:
         """Follow the stream for ever. Raises what no waiting mends, and `Superseded`."""
 
         async def reset() -> None:
-            self.dispatcher.forget_company()
+            self.dispatcher.company.forget()
             # No row may be older than the position that the stream goes on from.
             await reached(self.follower.look_again)
             await self.answer_invitations(lanes)
@@ -79,10 +79,17 @@ class Intake:
         items = due(Batch(batch.token, invited=batch.invited), self.me)
         self.dispatcher.dispatch(lanes, items, Mark(batch.token, len(items)))
 
+    async def keep_answering_invitations(self, lanes: Lanes) -> None:
+        """Answer those that stand open, and for ever what is left open for a while."""
+        onboarding = self.dispatcher.onboarding
+        while True:
+            await self.answer_invitations(lanes)
+            await onboarding.left_open.wait(onboarding.clock, onboarding.sleep)
+
     def _touch(self, batch: Batch) -> None:
         """Take note of what changed, and ask for a pass over it."""
         for room_id in topology_rooms(batch, self.me, self.types):
-            self.dispatcher.forget_company(room_id)
+            self.dispatcher.company.forget(room_id)
             if room_id in batch.left:
                 self.follower.touch({room_id: batch.left[room_id]})
             elif self._decides(room_id, batch.joined[room_id]):
@@ -96,8 +103,10 @@ class Intake:
         room = shown(self.follower.fact(room_id))
         if room is None or room.create.cause.sender == self.me or update.unread:
             return True
+        # Of all that others' rooms say, the links of Spaces alone mean anything.
+        is_space = room.create.type == SPACE_TYPE
         return any(
-            event["type"] in {CHILD, TOMBSTONE} or event.get("state_key") == self.me
+            event.get("state_key") == self.me or (is_space and event["type"] == CHILD)
             for event in (*update.state, *update.timeline)
         )
 

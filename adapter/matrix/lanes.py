@@ -33,6 +33,10 @@ class Lanes:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def waiting(self, name: str) -> int:
+        """How much is to be done in the lane, with what is being done."""
+        return len(self._due.get(name, ()))
+
     async def empty(self) -> None:
         """Return when nothing is left to do."""
         await self._empty.wait()

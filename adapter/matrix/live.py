@@ -139,6 +139,18 @@ def after_own_join(events: Sequence[Json], me: str) -> tuple[Json, ...]:
     return tuple(after)[::-1]
 
 
+def answered(events: Iterable[Json], me: str) -> frozenset[str]:
+    """The events that this device of the bot answered, if the answer is among `events`.
+
+    Answers have the transaction id `<event id>/<index>`, which a server tells nobody but
+    the device that sent them (spec: client-server API, `UnsignedData`)."""
+    sent = [event.get("unsigned") for event in events if event["sender"] == me]
+    ids = [said.get("transaction_id") for said in sent if isinstance(said, dict)]
+    return frozenset(
+        one.removesuffix("/0") for one in ids if isinstance(one, str) and one[-2:] == "/0"
+    )
+
+
 def well_formed(events: object, wanted: Iterable[str]) -> tuple[Json, ...] | None:
     """The events of a list that can be read and are `wanted`; `None` if it is no list."""
     if not isinstance(events, list):

@@ -163,6 +163,15 @@ class Wire:
             reject("the list of a room's members")
         return frozenset(members)
 
+    async def invited_members(self, room_id: str) -> frozenset[str]:
+        """Who is invited to a room that the account is in, and did not answer yet."""
+        path = _V3 + _path("rooms", room_id, "members")
+        request = Request("GET", f"{path}?membership=invite")
+        events = (await self._exchange.read(request)).get("chunk")
+        if not isinstance(events, list):
+            reject("the list of a room's invited members")
+        return frozenset(filter(None, map(_invited, events)))
+
     async def state(self, room_id: str) -> list[Json]:
         """The room's current state events; of a room left or kicked from, its last.
 
@@ -355,6 +364,15 @@ def _path(*parts: str) -> str:
         msg = "an empty part, '.' and '..' cannot be sent in a path"
         raise ValueError(msg)
     return "/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def _invited(event: Any) -> str | None:
+    """Whom a member event invites; servers may not know what they were asked for."""
+    match event:
+        case {"state_key": str(user_id), "content": {"membership": "invite"}}:
+            return user_id
+        case _:
+            return None
 
 
 def _text(found: Mapping[str, Any], key: str) -> str:

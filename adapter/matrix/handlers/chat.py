@@ -6,8 +6,9 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
+from weakref import WeakValueDictionary
 
 from adapter.matrix import phrases
 from adapter.matrix.errors import WireError
@@ -24,6 +25,8 @@ SOON: Final = 0.5
 AGAIN: Final = 20.0
 """Seconds between two typing notices, of which each lasts somewhat longer."""
 LASTS: Final = 30_000  # ms
+AT_ONCE: Final = 4
+"""Words of one user that the platform is asked at the same time, in as many rooms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,9 @@ class Conversation:
     me: str
     traffic: Traffic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    _turns: WeakValueDictionary[str, asyncio.Semaphore] = field(
+        default_factory=WeakValueDictionary
+    )
 
     async def answer(self, row: Row, sender: str, asked: str, text: str) -> None:
         """Ask the platform, and say in the room what it answers, or that it did not.
@@ -47,7 +53,8 @@ class Conversation:
             async with self._typing(row.room_id):
                 # Meanwhile nothing is due on Matrix, and publishing may go on.
                 with self.traffic.elsewhere():
-                    messages = await self.platform.answer(turn)
+                    async with self._turn_of(sender):
+                        messages = await self.platform.answer(turn)
         except PlatformError as error:
             log.warning(
                 "not answered",
@@ -56,6 +63,13 @@ class Conversation:
             await self.voice.notice(row.room_id, asked, phrases.platform_failure(error))
             return
         await self.voice.answer(row.room_id, asked, *messages)
+
+    def _turn_of(self, sender: str) -> asyncio.Semaphore:
+        """Whoever speaks in many rooms at once waits for themselves, and nobody else."""
+        turns = self._turns.get(sender)
+        if turns is None:
+            turns = self._turns[sender] = asyncio.Semaphore(AT_ONCE)
+        return turns
 
     @asynccontextmanager
     async def _typing(self, room_id: str) -> AsyncIterator[None]:

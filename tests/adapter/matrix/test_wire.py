@@ -134,6 +134,7 @@ READS: dict[str, Call] = {
     "versions": lambda w: w.supports_sliding_sync(),
     "invitations": lambda w: w.invitations(),
     "joined_members": lambda w: w.joined_members("!r"),
+    "invited_members": lambda w: w.invited_members("!r"),
     "messages": lambda w: w.messages(
         "!r", start="s2", end="s1", limit=9, event_filter={}
     ),
@@ -335,6 +336,7 @@ PASS = {
     "versions": http(200, {"versions": []}),
     "invitations": http(200, {"next_batch": "s1"}),
     "joined_members": http(200, {"joined": {}}),
+    "invited_members": http(200, {"chunk": []}),
     "messages": http(200, {"chunk": []}),
 }
 
@@ -670,7 +672,9 @@ async def test_rooms_and_words(bot: Account, person: Account) -> None:
     async with wire_of(bot) as wire:
         room = await wire.create_room({"preset": "private_chat", "name": "Ours"})
         await wire.invite(room, person.user_id)
+        assert await wire.invited_members(room) == {person.user_id}
         await person.join(room)
+        assert await wire.invited_members(room) == frozenset()
         said = {"msgtype": "m.notice", "body": "once"}
         first = await wire.send(room, "m.room.message", "$event/0", said)
         assert await wire.send(room, "m.room.message", "$event/0", said) == first
