@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import ValidationError
 
-NAMES = ("binding", "config", "identity", "plan", "topology")
+NAMES = ("binding", "config", "doctor", "drill", "identity", "plan", "topology")
 """The contracts that `problems` and `schema` know."""
 
 DEEPEST = 64

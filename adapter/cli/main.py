@@ -15,9 +15,12 @@ from typing import Any
 import click
 
 from adapter.cli import errors
+from adapter.cli.commands.adopt import adopt
 from adapter.cli.commands.demo import demo
 from adapter.cli.commands.dev import dev
+from adapter.cli.commands.doctor import doctor
 from adapter.cli.commands.documents import diff, validate
+from adapter.cli.commands.drill import drill
 from adapter.cli.commands.export import export
 from adapter.cli.commands.login import login
 from adapter.cli.commands.passes import plan, reconcile
@@ -137,7 +140,10 @@ def main(
         context.color = False
 
 
-for command in (login, run, plan, reconcile, export, validate, diff, status, demo, dev):
+for command in (
+    *(login, run, plan, reconcile, export, validate, diff, status),
+    *(doctor, drill, adopt, demo, dev),
+):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -43,13 +43,13 @@ async def remembered(config: Config) -> Memory:
         last.result if last else None,
         str(report["error"]) if report.get("error") else None,
         report.get("complete") is True,
-        tuple(_findings(report.get("findings"))),
+        tuple(findings(report.get("findings"))),
         _unknown(report.get("unknown"), rows),
         conditions,
     )
 
 
-def _findings(told: Any) -> list[Finding]:
+def findings(told: Any) -> list[Finding]:
     """Read findings as a plan writes them; what is something else is left out."""
     entries = told if isinstance(told, list) else []
     return [

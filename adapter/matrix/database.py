@@ -82,6 +82,22 @@ def lock(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process holds the database now: the bot, or a pass on its own."""
+    with reachable(path):
+        try:
+            descriptor = os.open(_beside(path), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+    return False
+
+
 def prepared(path: Path, account: Account) -> sqlite3.Connection:
     """Open the locked database for writing, checked and up to date.
 
@@ -139,11 +155,11 @@ def _refuse_what_is_no_file(path: Path) -> None:
 
 
 def _locked(path: Path) -> int:
-    beside = path.with_name(path.name + ".lock")
+    beside = _beside(path)
     while True:
         descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor)
             # Somebody may have removed the file between the two calls above: a lock
             # on a file without a name keeps nobody out.
             if os.path.samestat(os.fstat(descriptor), beside.stat()):
@@ -157,6 +173,24 @@ def _locked(path: Path) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Take the lock, or raise `BlockingIOError` if another process has it."""
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # Who only asks, in `is_held`, shares the lock for a moment: that keeps
+            # nobody out. Who has it does not share it.
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        else:
+            return
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
 
 
 def _create(path: Path) -> bool:

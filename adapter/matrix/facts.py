@@ -63,6 +63,8 @@ class Child(NamedTuple):
     cause: Cause
     via: tuple[str, ...]
     order: str | None
+    broken: bool = False
+    """No link, and not emptied either: whoever wrote it may have meant one."""
 
 
 class Tombstone(NamedTuple):
@@ -222,7 +224,8 @@ def _by_type(
     return state
 
 
-def _cause(event: dict[str, Any]) -> Cause:
+def event_cause(event: dict[str, Any]) -> Cause:
+    """Who sent it, which it is, and when; an event without a sender was left out before."""
     at = event.get("origin_server_ts")
     return Cause(
         event["sender"],
@@ -237,7 +240,7 @@ def _create(event: dict[str, Any], types: EventTypes) -> Create:
     before = predecessor.get("room_id") if isinstance(predecessor, dict) else None
     room_type = content.get("type")
     return Create(
-        _cause(event),
+        event_cause(event),
         # A type that is no string is a type nobody knows; it is not "none".
         "" if room_type is None else room_type if isinstance(room_type, str) else "?",
         _text(content.get("room_version")) or "1",
@@ -247,16 +250,17 @@ def _create(event: dict[str, Any], types: EventTypes) -> Create:
 
 
 def _member(event: dict[str, Any]) -> Member:
-    return Member(_cause(event), _text(event["content"].get("membership")) or "")
+    return Member(event_cause(event), _text(event["content"].get("membership")) or "")
 
 
 def _child(event: dict[str, Any]) -> Child:
     via, order = event["content"].get("via"), event["content"].get("order")
     valid = isinstance(via, list) and all(isinstance(server, str) for server in via)
     return Child(
-        _cause(event),
+        event_cause(event),
         tuple(via) if valid else (),
         order if isinstance(order, str) and _is_order(order) else None,
+        broken=bool(event["content"]) and not (valid and via),
     )
 
 
@@ -266,18 +270,18 @@ def _is_order(text: str) -> bool:
 
 def _tombstone(event: dict[str, Any] | None) -> Tombstone | None:
     target = _text(event["content"].get("replacement_room")) if event else None
-    return Tombstone(_cause(event), target) if event and target else None
+    return Tombstone(event_cause(event), target) if event and target else None
 
 
 def _binding(event: dict[str, Any] | None, me: str) -> Own | None:
     if event is None or event["sender"] != me:
         return None
-    return Own(_cause(event), event["content"])
+    return Own(event_cause(event), event["content"])
 
 
 def _name(event: dict[str, Any] | None) -> Name | None:
     text = _text(event["content"].get("name")) if event else None
-    return Name(_cause(event), text) if event and text else None
+    return Name(event_cause(event), text) if event and text else None
 
 
 def _text(value: Any) -> str | None:

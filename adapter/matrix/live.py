@@ -147,7 +147,9 @@ def answered(events: Iterable[Json], me: str) -> frozenset[str]:
     sent = [event.get("unsigned") for event in events if event["sender"] == me]
     ids = [said.get("transaction_id") for said in sent if isinstance(said, dict)]
     return frozenset(
-        one.removesuffix("/0") for one in ids if isinstance(one, str) and one[-2:] == "/0"
+        one.removesuffix("/0")
+        for one in ids
+        if isinstance(one, str) and one[-2:] == "/0"
     )
 
 

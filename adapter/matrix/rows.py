@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from controller.model import NOTHING, Cause, Key, Resource
+from controller.model import NOTHING, Cause, Key, Resource, Topology
 
 SPACE, CHAT = "space", "chat"
 ACTIVE, PENDING, UNKNOWN = "active", "pending", "unknown"
@@ -49,6 +49,14 @@ def resource(row: Row, causes: Mapping[str, Cause] = NOTHING) -> Resource:
 
 def topology(rows: Mapping[str, Row]) -> dict[Key, Resource]:
     return {key(room_id): resource(row) for room_id, row in rows.items()}
+
+
+def rows_of(rooms: Topology) -> dict[str, Row]:
+    """The rows that a cache would hold of these rooms."""
+    return {
+        key.name: Row(key.name, **resource.fields, revision=resource.revision)
+        for key, resource in rooms.items()
+    }
 
 
 class Publication(NamedTuple):

@@ -40,11 +40,8 @@ def render(
 
     With `rows` empty this is what Matrix alone says. The order of facts and rows does
     not matter, and rendering what was rendered changes nothing."""
-    kin = lineage(facts.rooms, me)
-    seen = sight(facts, rows, kin, hold)
-    every = tuple(cases(facts, rows, kin, seen, me))
-    given = places(every, kin.chains, _standing(facts, rows, every, seen, me), rows)
-    view = View(facts, rows, me, kin, seen, every, given)
+    view = viewed(facts, rows, me, hold)
+    kin, given = view.kin, view.given
     drawn = draw(view)
     waiting = _waiting(view)
     have, want = grouped(_own_events(view, drawn, types or EventTypes()))
@@ -60,6 +57,20 @@ def render(
         unknown=_unread(facts, rows) | dict.fromkeys(waiting, WAITS),
         waiting=len(waiting),
     )
+
+
+def viewed(
+    facts: Facts,
+    rows: Mapping[str, Row],
+    me: str,
+    hold: frozenset[str] = frozenset(),
+) -> View:
+    """Settle whose the rooms are and which places they get; `render` draws the rows."""
+    kin = lineage(facts.rooms, me)
+    seen = sight(facts, rows, kin, hold)
+    every = tuple(cases(facts, rows, kin, seen, me))
+    given = places(every, kin.chains, _standing(facts, rows, every, seen, me), rows)
+    return View(facts, rows, me, kin, seen, every, given)
 
 
 def _waiting(view: View) -> list[str]:

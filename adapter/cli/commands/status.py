@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def status(session: Session, output: str) -> None:
     """Show the last pass, conditions, findings and counts, from the cache alone.
 
-    It needs no homeserver, and works beside a running bot.
+    It needs no homeserver, and works beside a running bot. Whether one runs, the lock of
+    the database says; of a bot that was killed, conditions are as it left them.
 
     \b
     Examples:
@@ -34,16 +35,18 @@ def status(session: Session, output: str) -> None:
     """
     from adapter.cli.memory import remembered
     from adapter.cli.output import show_json
+    from adapter.matrix.database import is_held, located
 
     config = session.config()
     memory = wait(remembered(config))
+    running = is_held(located(config.database))
     if output == "json":
-        show_json(_json(config, memory))
+        show_json(_json(config, memory, running))
     else:
-        _show(config, memory)
+        _show(config, memory, running)
 
 
-def _json(config: Config, memory: Memory) -> dict[str, Any]:
+def _json(config: Config, memory: Memory, running: bool) -> dict[str, Any]:
     from adapter.cli.output import FORMAT_VERSION
     from adapter.matrix.document import finding, timestamp
 
@@ -55,6 +58,7 @@ def _json(config: Config, memory: Memory) -> dict[str, Any]:
         "format_version": FORMAT_VERSION,
         "account": config.user_id,
         "database": str(config.database),
+        "running": running,
         "last_pass": last,
         "counts": _counts(memory),
         "conditions": [condition._asdict() for condition in memory.conditions],
@@ -63,7 +67,7 @@ def _json(config: Config, memory: Memory) -> dict[str, Any]:
     }
 
 
-def _show(config: Config, memory: Memory) -> None:
+def _show(config: Config, memory: Memory, running: bool) -> None:
     from adapter.cli.output import show_findings
     from adapter.matrix.document import timestamp
 
@@ -74,10 +78,13 @@ def _show(config: Config, memory: Memory) -> None:
     for title, text in (
         ("account", config.user_id),
         ("database", str(config.database)),
+        ("running", "yes" if running else "no"),
         ("last pass", last),
         *((f"{kind}s", _counted(by)) for kind, by in _counts(memory).items()),
     ):
         click.echo(escaped(f"{title:<10} {text}"))
+    if memory.conditions and not running:
+        click.echo("no bot is running: the conditions are as the last one left them")
     for condition in memory.conditions:
         since = timestamp(condition.changed_at)
         said = f"{condition.reason}: {condition.message}"

@@ -7,7 +7,7 @@ stand keep theirs; the rest is given by what Matrix shows, never by the cache.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from adapter.matrix.identity import Chain
@@ -69,11 +69,11 @@ def places(
         )
         for case in chats
     }
-    closeness = {
-        case.key: _closeness(links.get(case.key), holders.get(case.user_id or ""))
+    ranks = {
+        case.key: closeness(links.get(case.key), holders.get(case.user_id or ""))
         for case in chats
     }
-    losers |= _chats(chats, wanted, closeness, taken)
+    losers |= _chats(chats, wanted, ranks, taken)
     return Places(holders, links, names, platforms, taken, losers)
 
 
@@ -159,13 +159,17 @@ def _best(candidates: Sequence[Case], chats: Sequence[Chain]) -> Case:
         return candidates[0]
 
     def rank(case: Case) -> tuple[int, tuple[int, str]]:
-        linked = sum(
-            found is not None and found.valid
-            for found in (link(chat, case.chain) for chat in chats)
-        )
-        return (-linked, case.chain.age)
+        return (-linked(case.chain, chats), case.chain.age)
 
     return min(candidates, key=rank)
+
+
+def linked(space: Chain, chats: Iterable[Chain]) -> int:
+    """How many of `chats` the Space validly links."""
+    return sum(
+        found is not None and found.valid
+        for found in (link(chat, space) for chat in chats)
+    )
 
 
 def _in_order(
@@ -208,7 +212,7 @@ def _links(
 def _chats(
     chats: Sequence[Case],
     wanted: Mapping[str, tuple[Place, ...]],
-    closeness: Mapping[str, int],
+    ranks: Mapping[str, int],
     taken: dict[Place, str],
 ) -> dict[str, Winner]:
     """Give chats their places in order of rank; who finds one taken has lost."""
@@ -216,7 +220,7 @@ def _chats(
     losers: list[str] = []
     for case in sorted(
         (case for case in chats if case.takes_part),
-        key=lambda case: (closeness[case.key], case.chain.age),
+        key=lambda case: (ranks[case.key], case.chain.age),
     ):
         if taken.keys().isdisjoint(wanted[case.key]):
             taken.update(dict.fromkeys(wanted[case.key], case.key))
@@ -230,8 +234,8 @@ def _chats(
     return {key: Winner(won, creates.get(won)) for key, won in winners.items()}
 
 
-def _closeness(found: Link | None, holder: str | None) -> int:
-    """Named by its owner's Space, by an emptied child of it, or by neither."""
+def closeness(found: Link | None, holder: str | None) -> int:
+    """0: named by its owner's Space, 1: by an emptied child of it, 2: by neither."""
     if found is None or holder not in {None, found.space.key}:
         return 2
     return 0 if found.valid else 1

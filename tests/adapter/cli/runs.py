@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from adapter.cli.main import main
+from tests.adapter.matrix.city import City
+from tests.bots import write_config
 
 ROOT = Path(__file__).parents[3]
 TOKEN = "syt_very_secret"  # noqa: S105 - it opens nothing
@@ -37,6 +40,16 @@ def run(*args: str, **given: Any) -> Result:
     """Run it in this process; whatever it prints, the token is not in it."""
     result = CliRunner().invoke(main, args, **given)
     assert TOKEN not in result.output
+    return result
+
+
+async def run_in(city: City, *args: str, url: str | None = None) -> Result:
+    """Run it as the city's bot, at its homeserver or at `url`, beside this event loop."""
+    config = write_config(
+        city.path.parent, city.bot, url or city.bot.url, database=city.path.name
+    )
+    result = await asyncio.to_thread(run, "--config", str(config), *args)
+    assert city.bot.login.access_token not in result.output
     return result
 
 

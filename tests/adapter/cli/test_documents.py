@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from adapter.matrix.desired import Desired
 from adapter.matrix.document import document, from_text, to_json, to_yaml
 from adapter.matrix.rows import Row, topology
 from adapter.matrix.store import Store
+from controller.conditions import Condition
 from schemas import problems
 from tests.adapter.cli.runs import (
     configured,
@@ -193,6 +197,7 @@ def test_status(config: str) -> None:
     assert result.stdout.splitlines() == [
         "account    @bot:hs.test",
         f"database   {Path(config).parent / 'spacekeeper.db'}",
+        "running    no",
         "last pass  never",
         "chats      1 active",
         "spaces     1 active",
@@ -202,6 +207,7 @@ def test_status(config: str) -> None:
         "format_version": "1.0",
         "account": "@bot:hs.test",
         "database": str(Path(config).parent / "spacekeeper.db"),
+        "running": False,
         "last_pass": None,
         "counts": {"chat": {"active": 1}, "space": {"active": 1}},
         "conditions": [],
@@ -230,8 +236,6 @@ def test_a_cache_that_is_not_there_reads_as_empty(
 
 async def test_what_the_last_pass_said(config: str) -> None:
     """Conditions, findings and when it was, as the cache has them."""
-    from controller.conditions import Condition
-
     report = {
         "complete": True,
         "findings": [
@@ -260,6 +264,43 @@ async def test_what_the_last_pass_said(config: str) -> None:
     )
     assert exported["status"]["complete"] is True
     assert exported["status"]["unknown"] == {"!y": "state: 503"}
+
+
+async def test_whether_a_bot_is_running(config: str) -> None:
+    """What a killed bot wrote last says that it is ready; the lock knows better."""
+    path = Path(config).parent / "spacekeeper.db"
+    living = (
+        "import asyncio, sys\n"
+        "from adapter.matrix.store import Store\n"
+        "async def live():\n"
+        "    async with Store.open(sys.argv[1], user_id='@bot:hs.test'):\n"
+        "        print('open', flush=True)\n"
+        "        sys.stdin.read()\n"
+        "asyncio.run(live())\n"
+    )
+    async with Store.open(path, user_id="@bot:hs.test") as store:
+        await store.set_conditions([Condition("Ready", "True", "Live", "it is", 0)])
+
+    def status() -> tuple[bool, bool]:
+        text = run("--config", config, "status").stdout
+        told = json.loads(run("--config", config, "status", "--output", "json").stdout)
+        assert ("running    yes" in text) == told["running"]
+        assert "Ready is True" in text
+        return told["running"], "no bot is running" in text
+
+    def observed() -> list[tuple[bool, bool]]:
+        with subprocess.Popen(  # noqa: S603 - this very program
+            [sys.executable, "-c", living, str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as bot:
+            assert bot.stdout is not None
+            bot.stdout.readline()
+            while_it_lives = status()
+            bot.kill()
+        return [while_it_lives, status()]
+
+    assert await asyncio.to_thread(observed) == [(True, False), (False, True)]
 
 
 async def test_a_pass_that_saw_nothing(config: str) -> None:

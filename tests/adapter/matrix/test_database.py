@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
 import random
@@ -10,6 +11,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -19,6 +21,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from adapter.matrix import migrations
+from adapter.matrix.database import is_held, lock
 from adapter.matrix.store import (
     DatabaseFull,
     DatabaseLocked,
@@ -451,6 +454,23 @@ async def test_a_removed_lock_file_is_made_anew(tmp_path: Path) -> None:
     (tmp_path / "a.db.lock").unlink()
     async with Store.open(path):
         assert (tmp_path / "a.db.lock").exists()
+
+
+def test_who_asks_whether_it_is_held_keeps_nobody_out(tmp_path: Path) -> None:
+    """Asking shares the lock for a moment; a start that meets it waits that moment."""
+    path = tmp_path / "a.db"
+    assert not is_held(path)
+    assert list(tmp_path.iterdir()) == []
+    with lock(path):
+        assert is_held(path)
+    assert not is_held(path)
+    asking = os.open(f"{path}.lock", os.O_RDONLY)
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    answered = threading.Timer(0.1, os.close, [asking])
+    answered.start()
+    with lock(path):
+        assert is_held(path)
+    answered.join()
 
 
 async def test_the_lock_is_not_inherited(tmp_path: Path) -> None:

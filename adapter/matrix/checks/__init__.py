@@ -1,0 +1,1 @@
+"""What `doctor` looks for, a room for each concern. Pure: a look in, findings out."""
