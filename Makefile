@@ -7,13 +7,24 @@ READY := .venv/ready
 PIP = $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help test demo check lint format lock clean
+.PHONY: help test conformance crash-matrix soak demo check lint format lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 test: $(READY) ## Run the tests (ARGS='-n0 -k word' goes to pytest)
 	@$(BIN)/pytest $(ARGS)
+
+conformance: $(READY) ## Run every scenario, and print which of them hold
+	@$(BIN)/python -m pytest -p tests.conformance.table tests/conformance $(ARGS)
+
+crash-matrix: $(READY) ## Kill the bot at each of its requests and commits (hours)
+	@CRASH_POINTS=all $(BIN)/pytest -o faulthandler_timeout=0 \
+	  tests/adapter/matrix/test_crash_points.py $(ARGS)
+
+soak: $(READY) ## Let people, faults and time do their worst, for minutes; count it
+	@SOAK=all $(BIN)/pytest -o faulthandler_timeout=0 \
+	  tests/adapter/matrix/test_live_equals_cold.py tests/soak $(ARGS)
 
 demo: $(READY) ## Show the whole story once, on an embedded homeserver
 	@$(BIN)/spacekeeper demo

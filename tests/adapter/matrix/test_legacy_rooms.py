@@ -12,36 +12,6 @@ from tests.adapter.matrix.city import (
 # --- their ids, and their records ----------------------------------------------
 
 
-async def test_legacy_rooms_have_the_same_ids_after_every_loss(city: City) -> None:
-    """The id derives from the room alone; labels follow child order until recorded."""
-    bob = await city.person("bob")
-    space = await city.space(bob, legacy=True)
-    rooms = [await city.room(bob) for _ in range(3)]
-    second, first, third = rooms
-    for room in (first, second, third):
-        await city.bot.link(space, room)
-
-    def ids() -> dict[str, tuple[str | None, ...]]:
-        return {room: city.bound(room)[3:] for room in rooms}
-
-    expected = {
-        first: ("C1", derived(first)),
-        second: ("C2", derived(second)),
-        third: ("C3", derived(third)),
-    }
-    await city.startup()
-    assert ids() == expected
-    city.forget()
-    await city.once()
-    assert ids() == expected
-    # Recorded: a change of order changes nothing any more.
-    await city.bot.link(space, third, order="a")
-    city.forget()
-    await city.once()
-    assert ids() == expected
-    await city.settled()
-
-
 async def test_the_order_of_children_numbers_legacy_chats(city: City) -> None:
     """A valid `order` comes first, then the time of the child event; garbage is none."""
     bob = await city.person("bob")
@@ -90,27 +60,6 @@ async def test_a_legacy_row_keeps_its_own_id_and_publishes_it_first(city: City) 
         r: e["event_id"] for r, e in events.items()
     }
     await city.settled()
-
-
-async def test_an_id_is_stored_before_it_is_published(city: City) -> None:
-    """Where the bot lost its power the row stands, and the refusal is believed for a day."""
-    bob, space, (one, two) = await city.old_home(chats=2, version="11")
-    await city.bot.set_power(one, {city.bot.user_id: 0})
-    first = await city.once()
-    assert first.result == "failed"
-    assert city.query("SELECT result FROM passes") == [("failed",)]
-    assert city.bound(one) == ("chat", bob.user_id, space, "C1", derived(one))
-    assert await city.binding(one) is None
-    assert await city.binding(two) is not None
-    for _ in range(2):
-        report = await city.settled(cold=False)
-        assert findings(report) == {("unpublishable", one)}
-    refused = "SELECT room_id FROM publications WHERE result = 'refused'"
-    assert city.query(refused) == [(one,)]
-    # A day later it is tried again, and once more in vain.
-    city.spoil("UPDATE publications SET at = at - 90000000")
-    assert (await city.once()).result == "failed"
-    assert findings(await city.settled(cold=False)) == {("unpublishable", one)}
 
 
 # --- whose they are ------------------------------------------------------------
