@@ -10,7 +10,7 @@ async with running(config) as process:
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -32,14 +32,17 @@ def started(
 
 
 @asynccontextmanager
-async def running(config_file: Path, *arguments: str) -> AsyncIterator[BotProcess]:
+async def running(
+    config_file: Path, *arguments: str, via: Sequence[str] = ()
+) -> AsyncIterator[BotProcess]:
     """Run `spacekeeper run` with `arguments`, in the folder of its config file.
 
+    `via` is a module that runs modules, with its own arguments: see `tests/faults`.
     Whatever happens, it has ended when the context has.
     Leaving fails the test if the bot's token stood in its stderr."""
     token = _token(config_file)
     command = ("--config", str(config_file), "--log-format", "json", "run")
-    run = ("-m", "adapter.cli.main", *command, *arguments)
+    run = ("-m", *via, "adapter.cli.main", *command, *arguments)
     async with started(*run, folder=config_file.parent) as bot:
         yield bot
     assert token not in bot.stderr, "the bot's access token is in its log"

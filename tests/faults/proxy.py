@@ -15,6 +15,7 @@ import asyncio
 import io
 import re
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final, Self
@@ -24,7 +25,14 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
-from tests.faults.kinds import ConnectionClosed, Exchange, Fault, Reply, Seen
+from tests.faults.kinds import (
+    ConnectionClosed,
+    Exchange,
+    Fault,
+    Reply,
+    Request,
+    Seen,
+)
 
 PATIENCE: Final = 60.0
 """Seconds that a test waits for a request before it fails."""
@@ -32,6 +40,7 @@ PATIENCE: Final = 60.0
 _HOST: Final = "127.0.0.1"
 _LONGEST_LINE: Final = 2**16
 _NEWS_OF_A_DEATH: Final = 0.1
+_AT_ONCE: Final = struct.pack("ii", 1, 0)  # what is closed so, is reset
 _OF_ONE_CONNECTION: Final = (  # RFC 9110, section 7.6.1; the rest is set anew
     "Connection",
     "Keep-Alive",
@@ -71,6 +80,15 @@ class Planned:
             return False
         self._count += 1
         return self._count in self._left
+
+    def end(self) -> None:
+        """Let pass whatever comes from now on."""
+        self._left = range(0)
+
+    @property
+    def is_struck(self) -> bool:
+        """Whether it has happened as often as it was to happen."""
+        return self._struck.is_set() and self._count + 1 not in self._left
 
     def strike(self) -> None:
         self._struck.set()
@@ -211,15 +229,11 @@ class Proxy:
         task.add_done_callback(self._tasks.discard)
         try:
             reply = await task
-        except ConnectionClosed:
-            reply = None
+        except ConnectionClosed as closed:
+            return _closed(request, reset=closed.reset)
         except Exception as exc:  # noqa: BLE001 - raised where the test can see it
             self._failures.append(exc)
-            reply = None
-        if reply is None:
-            if request.transport is not None:
-                request.transport.abort()
-            return web.Response()  # which nobody gets
+            return _closed(request)
         return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
 
     async def _exchanged(self, request: web.BaseRequest) -> Reply:
@@ -232,18 +246,19 @@ class Proxy:
         except (aiohttp.ClientError, OSError) as exc:
             raise ConnectionClosed from exc  # by the client, in the middle of it
 
-        async def forward() -> Reply:
+        async def send(asked: Request) -> Reply:
             seen.reached = True
-            return await self._forwarded(request, body)
+            return await self._forwarded(asked, request.headers)
 
         async def client_left() -> bool:
             return await _left(request)
 
+        asked = Request(request.method, request.raw_path, body)
         if not due:
-            reply = await forward()
+            reply = await send(asked)
         else:
             planned = due[0]
-            exchange = Exchange(seen, forward, client_left, planned.strike)
+            exchange = Exchange(seen, asked, send, client_left, planned.strike)
             try:
                 reply = await planned.fault.meet(exchange)
             finally:
@@ -258,13 +273,14 @@ class Proxy:
         self.requests.append(seen)
         return seen
 
-    async def _forwarded(self, request: web.BaseRequest, body: bytes) -> Reply:
+    async def _forwarded(self, asked: Request, headers: Mapping[str, str]) -> Reply:
         try:
             async with self._session.request(
-                request.method,
-                URL(self._target + request.raw_path, encoded=True),
-                headers=_end_to_end(request.headers),
-                data=io.BytesIO(body) if body else None,  # it warns of long bytes
+                asked.method,
+                URL(self._target + asked.target, encoded=True),
+                headers=_end_to_end(headers),
+                # It warns of long bytes.
+                data=io.BytesIO(asked.body) if asked.body else None,
                 allow_redirects=False,
             ) as response:
                 content = await response.read()
@@ -278,6 +294,16 @@ def _end_to_end(headers: Mapping[str, str]) -> CIMultiDict[str]:
     for name in _OF_ONE_CONNECTION:
         kept.popall(name, None)
     return kept
+
+
+def _closed(request: web.BaseRequest, *, reset: bool = False) -> web.Response:
+    """Close the connection; returns an answer that nobody gets."""
+    if request.transport is not None:
+        if reset:
+            connection = request.transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        request.transport.abort()
+    return web.Response()
 
 
 async def _left(request: web.BaseRequest) -> bool:

@@ -11,9 +11,31 @@ from adapter.cli.account import Account
 from tests.adapter.matrix.city import City, city_of
 from tests.conftest import Accounts
 
+ENUMERATED = "crash points enumerated"
+SURVIVED = "met and survived"
+
 
 @pytest.fixture
 async def city(accounts: Accounts, bot: Account, tmp_path: Path) -> AsyncIterator[City]:
     """A fresh bot with a client and a database of its own; nobody lives there yet."""
     async with city_of(accounts, bot, tmp_path) as city:
         yield city
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Add up the crash points of all stories, for `make crash-matrix`."""
+    counted = [
+        value
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        if report.when == "call"
+        for name, value in report.user_properties
+        if name == "figures" and ENUMERATED in value
+    ]
+    if counted:
+        points, survived = (
+            sum(figures[what] for figures in counted) for what in (ENUMERATED, SURVIVED)
+        )
+        terminalreporter.write_line(
+            f"crash points: {points} enumerated, {survived} met and survived"
+        )

@@ -9,8 +9,6 @@ At the end of the block it was told to stop, and all that was said to it is sett
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,7 +21,6 @@ from urllib.parse import quote
 from tests.adapter.matrix.city import City
 from tests.adapter.matrix.landlord import home_of
 from tests.bots import BotProcess, running, write_config
-from tests.faults import Action, ConnectionClosed, Exchange, Reply
 from tests.faults.proxy import Proxy
 from tests.people import Person
 
@@ -136,44 +133,3 @@ async def scene_of(city: City, url: str, folder: Path) -> AsyncIterator[Scene]:
 def leads(notice: str, *rooms: str) -> bool:
     """Whether the notice has a link to each of the rooms."""
     return all(f"https://matrix.to/#/{quote(r, safe='')}?" in notice for r in rooms)
-
-
-class Late:
-    """Close the connection; the server hears of the request only after `release`."""
-
-    def __init__(self) -> None:
-        self._released = asyncio.Event()
-        self._task: asyncio.Task[Reply] | None = None
-
-    async def meet(self, exchange: Exchange, /) -> Reply:
-        async def later() -> Reply:
-            await self._released.wait()
-            return await exchange.forward()
-
-        self._task = asyncio.create_task(later())
-        raise ConnectionClosed
-
-    async def release(self) -> None:
-        """Return when the server has done it."""
-        self._released.set()
-        assert self._task is not None
-        assert (await self._task).status == 200
-
-
-class Together:
-    """Hold `count` requests until all have arrived, let them reach the server, and act
-    before the client hears of any."""
-
-    def __init__(self, count: int, action: Action) -> None:
-        self._all = asyncio.Barrier(count)
-        self._action = action
-
-    async def meet(self, exchange: Exchange, /) -> Reply:
-        await self._all.wait()
-        reply = await exchange.forward()
-        if await self._all.wait() == 0:
-            result = self._action()
-            if inspect.isawaitable(result):
-                await result
-        await self._all.wait()
-        return reply

@@ -7,17 +7,20 @@ server and, with plain sqlite3, from the bot's files.
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from adapter.cli.account import Account, Json
+from adapter.cli.account import Account, CallFailed, Json
 from tests.adapter.matrix.city import CHILD, IDENTITY, City, client_of
+from tests.bots import BotProcess, running, write_config
 from tests.conftest import Accounts
+from tests.faults.crashes import Start
 from tests.people import Person
+
+CHECKPOINT = "io.spacekeeper.checkpoint"
 
 _MOMENT = "this takes a moment"
 """In the notice that it is not certain yet whether a room was made: said as may be."""
@@ -61,8 +64,6 @@ class Cast:
     """Who plays in a story: the bot with its city, and whoever talks to it."""
 
     city: City
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the bot was ready for the first time."""
     rooms: dict[str, Told] = field(default_factory=dict)
     spoken: set[str] = field(default_factory=set)
     """All that people said: none of it belongs into a log."""
@@ -189,15 +190,20 @@ async def whole(account: Account, room: str) -> list[Json]:
 class Story:
     """Carol has rooms from before identities were written; alice has nothing yet."""
 
+    about = ""
+    """A pattern of the points that are met in no other story; nothing: it is of all."""
+
     def __init__(self, cast: Cast) -> None:
         self.cast = cast
+        self.folder = cast.city.path.parent
         self.turns: list[int] = []
         """How many turns each conversation must have had in the end."""
         self._carols = self._heard = 0
 
-    async def prepare(self) -> None:
+    async def prepare(self, url: str) -> None:
         """What there is before the bot runs for the first time."""
         city = self.cast.city
+        city.client.homeserver = url  # as the file will remember it
         self.alice = await self.cast.person("alice")
         carol, _, [self.old] = await city.old_home("carol")
         self.carol = Person(carol)
@@ -209,11 +215,18 @@ class Story:
         """What people do from when the bot is ready."""
         raise NotImplementedError
 
-    async def interrupt(self) -> None:
-        """Somebody who has no other part says a word, and does not wait."""
+    async def between(self) -> None:
+        """Nobody runs: somebody who has no other part says a word, and does not wait."""
+        try:
+            await self.cast.city.bot.account_data(CHECKPOINT)
+        except CallFailed:
+            return  # the bot never came so far as to know what is history
         self._carols += 1
         word = f"cloudberry {self._carols}"
         await self.cast.tell(self.carol, self.old, word, f"{self._carols}: {word}")
+
+    async def lose_file(self) -> None:
+        self.cast.city.forget()
 
     async def conclude(self) -> None:
         """Everybody waits for what they did not wait for."""
@@ -237,16 +250,34 @@ class Story:
 
     async def judge(self) -> None:
         """Read what came of it; the bot does not run any more."""
+        await self.cast.city.once()
+        await self.cast.city.settled()
         await assert_all_said_once(self.cast)
         carols = [self._carols] if self._carols else []
-        assert_turns_without_gaps(self.cast.city.path.parent, self.turns + carols)
+        assert_turns_without_gaps(self.folder, self.turns + carols)
+
+
+def bot_of(story: Story) -> Start:
+    """How the bot of a story is started."""
+
+    def start(url: str, via: Sequence[str]) -> AbstractAsyncContextManager[BotProcess]:
+        config = write_config(
+            story.folder,
+            story.cast.city.bot,
+            url,
+            database=story.cast.city.path.name,
+            rooms={"settle": "500ms"},
+        )
+        return running(config, via=via)
+
+    return start
 
 
 class Arrival(Story):
     """Alice invited the bot before it ever ran; she joins what it makes, and speaks."""
 
-    async def prepare(self) -> None:
-        await super().prepare()
+    async def prepare(self, url: str) -> None:
+        await super().prepare(url)
         self.direct = await self.alice.direct(self.cast.city.bot)
 
     async def act(self) -> None:
@@ -261,12 +292,13 @@ class Arrival(Story):
 
 
 class Day(Story):
-    """Alice comes, talks, makes another chat, resets the first, and archives the other.
+    """Alice comes, talks, makes another chat, names and resets the first, archives the
+    other, and takes it back.
 
     Bob, who has his rooms already, talks as well."""
 
-    async def prepare(self) -> None:
-        await super().prepare()
+    async def prepare(self, url: str) -> None:
+        await super().prepare(url)
         bob, _, [self.bobs] = await self.cast.city.home("bob")
         self.bob = Person(bob)
 
@@ -282,10 +314,16 @@ class Day(Story):
         await cast.ask(alice, chat, "fig", "1: fig")
         await cast.command(alice, other, "!archive")
         await cast.ask(alice, chat, "lime", "2: lime")
+        await cast.command(alice, chat, "!restore C2")
+        await cast.command(alice, chat, "!rename Olive")
+        await cast.ask(alice, other, "nectarine", "2: nectarine")
         await cast.ask(self.bob, self.bobs, "medlar", "2: medlar")
-        self.turns += [2, 1, 1, 2]
+        self.turns += [2, 1, 2, 2]
+        self.chat = chat
 
     async def judge(self) -> None:
         await super().judge()
-        await assert_home(self.cast, self.alice.account, [1, 2])
+        await assert_home(self.cast, self.alice.account, [1, 3])
+        names = await history(self.cast.city.bot, self.chat, "m.room.name", "")
+        assert [name["content"]["name"] for name in names] == ["Olive", "Chat 1"]
         assert len(await self.cast.city.bot.joined_rooms()) == 2 + 2 + 1 + 3

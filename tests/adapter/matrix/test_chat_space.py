@@ -17,11 +17,10 @@ from tests.adapter.matrix.scene import (
     CREATE_ROOM,
     MOMENT,
     Scene,
-    Together,
     leads,
     scene_of,
 )
-from tests.faults import Before, Drop, Hang, Refuse
+from tests.faults import Before, Drop, Hang, Refuse, Together
 from tests.faults.proxy import PATIENCE
 from tests.people import Person
 

@@ -23,12 +23,11 @@ from tests.adapter.matrix.scene import (
     CREATE_ROOM,
     MOMENT,
     Home,
-    Late,
     Scene,
     leads,
     scene_of,
 )
-from tests.faults import Answer, Before, Drop, Refuse
+from tests.faults import Answer, Before, Drop, Late, Refuse
 from tests.people import Person
 
 ENCRYPTED = [

@@ -14,6 +14,7 @@ from adapter.matrix.live import (
     Batch,
     Update,
     after_own_join,
+    answered,
     joined_now,
     live_filter,
     read_batch,
@@ -313,6 +314,27 @@ def test_a_join_that_says_nothing_of_before(unsigned: object) -> None:
     """An old command left out is better than one obeyed twice."""
     events = (OLD, member(ME, "join", unsigned=unsigned), NEW)
     assert after_own_join(events, ME) == (NEW,)
+
+
+# The bot's own answers
+
+
+@pytest.mark.parametrize(
+    ("unsigned", "found"),
+    [
+        ({"transaction_id": "$old/0"}, {"$old"}),
+        ({"transaction_id": "$old/1"}, set()),
+        ({"transaction_id": "$old/failed/0"}, {"$old/failed"}),
+        ({"transaction_id": 5}, set()),
+        ({}, set()),
+        (None, set()),
+    ],
+)
+def test_what_was_answered(unsigned: object, found: set[str]) -> None:
+    """The first message of an answer tells to what it is one; nobody else's does."""
+    own = event("m.room.message", sender=ME, unsigned=unsigned)
+    assert answered((OLD, own), ME) == found
+    assert answered((OLD, own | {"sender": ALICE}), ME) == set()
 
 
 # What is asked for

@@ -347,12 +347,18 @@ async def test_many_starts_while_a_word_is_pending(
 # --- commands -----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("file", ["kept", "lost"])
 @pytest.mark.parametrize("last", ["archive", "restore"])
 async def test_commands_that_come_again(
-    city: City, platform: Backend, monkeypatch: pytest.MonkeyPatch, last: str
+    city: City,
+    platform: Backend,
+    monkeypatch: pytest.MonkeyPatch,
+    last: str,
+    file: str,
 ) -> None:
     """Of two that undo each other the later one counts, also after a start that has both
-    once more because somebody else's answer held the position back."""
+    once more because somebody else's answer held the position back, and which may know
+    of none. Nor is a name given again that somebody has changed since."""
     monkeypatch.setattr(bot, "PATIENCE", 0.1)
     (owner, space, (one, two)), (neighbour, _, (bobs,)) = await asyncio.gather(
         city.home("alice", 2), city.home("bob")
@@ -364,6 +370,7 @@ async def test_commands_that_come_again(
         await city.bot.unlink(space, one)
         commands.reverse()
         status = "detached: unlinked"
+    commands.append((two, "!rename Quince"))
     platform.hold("slow")
     async with living(city, platform):
         await bob.say(bobs, "slow")
@@ -372,12 +379,16 @@ async def test_commands_that_come_again(
             await alice.say(room, command)
             await hears(city, alice, room)
         assert city.status(one) == status
+    await city.bot.put_state(two, "m.room.name", {"name": "Medlar"})
+    if file == "lost":
+        city.forget()
     before = [await said(city, room) for room in (one, two)]
     platform.release("slow")
     async with living(city, platform):
         await exchange(bob, bobs)
         await exchange(alice, two)
     assert city.status(one) == status
+    assert await city.has(two, "m.room.name") == {"name": "Medlar"}
     before[1].answers.append("1: ping")
     assert [await said(city, room) for room in (one, two)] == before
     await city.settled()

@@ -168,39 +168,3 @@ async def test_a_position_of_a_newer_version(house: House) -> None:
         assert await process.ended() == 1
     assert "upgrade this one" in process.stderr.splitlines()[-1]
     assert await house.position() == theirs
-
-
-# --- two of them ----------------------------------------------------------------------
-
-
-async def test_two_on_one_database(house: House) -> None:
-    """The second leaves at once; the first never notices."""
-    async with house.bot():
-        async with house.process() as second:
-            assert await second.ended() == 1
-        assert len(second.stderr.splitlines()) == 1
-        await house.says("apricot")
-        await house.hears("1: apricot")
-
-
-async def test_two_on_one_account(house: House) -> None:
-    """The newest wins: the older one leaves with a sentence, and of all that was said
-    meanwhile nothing is answered twice, or not at all."""
-    said: list[str] = []
-
-    async def more(count: int) -> None:
-        words = [f"quince-{len(said) + number}" for number in range(count)]
-        said.extend(words)
-        await house.says(*words)
-
-    async with house.process() as older:
-        await older.ready()
-        await more(3)
-        async with house.bot(database="other/bot.db") as newer:
-            await more(10)
-            assert await older.ended() == 1
-            await more(3)
-            await house.alice.hears(house.chat, len(said))
-            await house.alice.silence(house.chat, until=newer.terminate())
-    assert "has taken over" in older.stderr.splitlines()[-1]
-    assert await house.answers() == counted(*said)

@@ -14,9 +14,9 @@ from aiohttp import web
 from adapter.cli.account import Account
 from adapter.cli.homeserver import Homeserver
 from tests.adapter.matrix.city import City
-from tests.adapter.matrix.crashes import is_write
 from tests.adapter.matrix.house import House, built
 from tests.faults import Answer, Before, Exchange, Hang, Reply, Seen
+from tests.faults.crashes import is_write
 from tests.faults.proxy import Proxy
 
 SOON: Final = 15.0
