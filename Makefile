@@ -4,6 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+EVERY ?= 1
 PIP = $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -18,8 +19,8 @@ test: $(READY) ## Run the tests (ARGS='-n0 -k word' goes to pytest)
 conformance: $(READY) ## Run every scenario, and print which of them hold
 	@$(BIN)/python -m pytest -p tests.conformance.table tests/conformance $(ARGS)
 
-crash-matrix: $(READY) ## Kill the bot at each of its requests and commits (hours)
-	@CRASH_POINTS=all $(BIN)/pytest -o faulthandler_timeout=0 \
+crash-matrix: $(READY) ## Kill the bot at each of its requests and commits (hours; EVERY=10 is a tenth)
+	@CRASH_POINTS=$(EVERY) $(BIN)/pytest -o faulthandler_timeout=0 \
 	  tests/adapter/matrix/test_crash_points.py $(ARGS)
 
 soak: $(READY) ## Let people, faults and time do their worst, for minutes; count it
