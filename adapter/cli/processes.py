@@ -71,15 +71,15 @@ class BotProcess:
         """SIGTERM it, as a service manager does, and return its exit code at its end."""
         return await self._signalled(signal.SIGTERM)
 
-    async def ended(self) -> int:
+    async def ended(self, patience: float = PATIENCE) -> int:
         """Return its exit code at its end; `TimeoutError` if it goes on and on."""
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(patience):
                 code = await self._process.wait()
                 # Shielded: who has waited in vain may still want to read on.
                 await asyncio.shield(self._reading)
         except TimeoutError as exc:
-            msg = f"the process goes on after {PATIENCE:g} s; {self._said()}"
+            msg = f"the process goes on after {patience:g} s; {self._said()}"
             raise TimeoutError(msg) from exc
         return code
 

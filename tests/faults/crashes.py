@@ -38,6 +38,9 @@ WAYS: Final[tuple[Way, ...]] = (
     ("before", "lost"),
 )
 
+PATIENCE: Final = 600.0
+"""Seconds that one life of the bot may take; whoever waits in it has less patience."""
+
 KILLS_IN_A_WORLD: Final = 8
 """At most, in a sample: somebody who waits for one answer must not wait too long."""
 
@@ -237,7 +240,7 @@ class _Lives:
             await process.terminate()
 
         going_on = asyncio.create_task(go_on())
-        ended = asyncio.create_task(process.ended())
+        ended = asyncio.create_task(process.ended(PATIENCE))
         try:
             await asyncio.wait({going_on, ended}, return_when=asyncio.FIRST_COMPLETED)
             if going_on.done() and not isinstance(going_on.exception(), BotEnded):

@@ -52,7 +52,7 @@ async def asked(through: Account, path: str = "joined_rooms") -> tuple[int, Json
         return answer.status, found, answer.headers.get("Retry-After", "")
 
 
-@pytest.mark.parametrize("name", STATUS)
+@pytest.mark.parametrize("name", sorted(STATUS))
 async def test_a_refusal(proxy: Proxy, through: Account, name: str) -> None:
     """Its status, and that it is Matrix's or nobody's; then all is as before."""
     proxy.at(JOINED, FAULTS[name]())
