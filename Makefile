@@ -8,7 +8,7 @@ EVERY ?= 1
 PIP = $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help test conformance crash-matrix soak demo check lint format lock clean
+.PHONY: help test conformance crash-matrix faults soak demo check lint format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ conformance: $(READY) ## Run every scenario, and print which of them hold
 crash-matrix: $(READY) ## Kill the bot at each of its requests and commits (hours; EVERY=10 is a tenth)
 	@CRASH_POINTS=$(EVERY) $(BIN)/pytest -o faulthandler_timeout=0 \
 	  tests/adapter/matrix/test_crash_points.py $(ARGS)
+
+faults: $(READY) ## Put every fault at every read and every write (an hour)
+	@FAULTS=all $(BIN)/pytest -o faulthandler_timeout=0 \
+	  tests/adapter/matrix/test_fault_matrix_*.py $(ARGS)
 
 soak: $(READY) ## Let people, faults and time do their worst, for minutes; count it
 	@SOAK=all $(BIN)/pytest -o faulthandler_timeout=0 \

@@ -12,17 +12,27 @@ ELSEWHERE = frozenset({"duplicate", "upgraded"})
 
 
 def chats_of(rows: Mapping[str, Row], owner: str) -> list[Row]:
-    """The owner's chats by number, archived ones too, but each chat once."""
-    return sorted(
-        (
-            row
-            for row in rows.values()
-            if row.matrix_user_id == owner
+    """The owner's chats by number, archived ones too, but each chat once.
+
+    A room that the bot is out of may have given its place to another: see view chats."""
+    chats: dict[int, Row] = {}
+    for row in sorted(rows.values(), key=_standing):
+        if (
+            row.matrix_user_id == owner
             and row.room_type == CHAT
             and row.chat_id is not None
             and row.reason not in ELSEWHERE
-        ),
-        key=lambda row: (int((row.chat_id or "C0")[1:]), row.room_id),
+        ):
+            chats.setdefault(int(row.chat_id[1:]), row)
+    return [chats[number] for number in sorted(chats)]
+
+
+def _standing(row: Row) -> tuple[bool, bool, str]:
+    """Orders rows of one chat: in use, then to be had again, then the rest."""
+    return (
+        row.status not in IN_USE,
+        not (is_archived(row) or was_left(row)),
+        row.room_id,
     )
 
 

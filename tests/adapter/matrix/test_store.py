@@ -577,6 +577,27 @@ async def test_the_chats_of_outside_tools_are_those_that_are_routed_or_were(
     assert found == [("p0", ALICE, "C0", "!0"), ("p3", ALICE, "C3", "!3")]
 
 
+async def test_each_conversation_is_one_chat_of_outside_tools(store: Store) -> None:
+    """A room that the bot is out of is left out where another took its place."""
+
+    def given_up(room_id: str, reason: str, chat_id: int, platform: str) -> Row:
+        row = chat(room_id, chat_id, platform)
+        return row._replace(status="detached", reason=reason)
+
+    await become(
+        store,
+        given_up("!1", "bot_left", 1, "p1"),
+        chat("!2", 1, "p1"),
+        given_up("!3", "bot_kicked", 2, "p2"),
+        given_up("!4", "unlinked", 2, "p2"),
+        given_up("!5", "bot_banned", 3, "p3"),
+    )
+    found = await store._db.fetch(
+        "SELECT platform_chat_id, room_id FROM chats ORDER BY room_id"
+    )
+    assert found == [("p1", "!2"), ("p2", "!4"), ("p3", "!5")]
+
+
 async def test_a_platform_chat_id_is_issued_once(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
