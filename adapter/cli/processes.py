@@ -71,8 +71,9 @@ class BotProcess:
         """SIGTERM it, as a service manager does, and return its exit code at its end."""
         return await self._signalled(signal.SIGTERM)
 
-    async def ended(self, patience: float = PATIENCE) -> int:
+    async def ended(self, patience: float | None = None) -> int:
         """Return its exit code at its end; `TimeoutError` if it goes on and on."""
+        patience = PATIENCE if patience is None else patience
         try:
             async with asyncio.timeout(patience):
                 code = await self._process.wait()

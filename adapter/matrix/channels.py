@@ -40,6 +40,8 @@ class Seen(NamedTuple):
     """State events by room, the newer of two later in the list."""
     invited: frozenset[str] = frozenset()
     """Rooms that the account is invited to. Nobody vouches for what an invite shows."""
+    whole: bool = True
+    """Whether the state of a room that the account is in is all of its state."""
 
 
 class Snapshot(Protocol):
@@ -91,8 +93,13 @@ async def sliding_sync(wire: Wire, types: EventTypes) -> Seen:
 
 
 async def filtered_sync(wire: Wire, types: EventTypes) -> Seen:
-    """A snapshot by one /sync without `since`, with a filter."""
-    return read_sync(await wire.sync_snapshot(sync_filter(types)), types)
+    """A snapshot by one /sync without `since`, with a filter.
+
+    It says which rooms there are, and not for certain what is in them: of events that
+    crossed each other Synapse shows the state before the newest alone, without the
+    others (MSC4222 would mend that, and is off by default)."""
+    answer = await wire.sync_snapshot(sync_filter(types))
+    return read_sync(answer, types)._replace(whole=False)
 
 
 async def no_snapshot(wire: Wire, types: EventTypes) -> Seen:

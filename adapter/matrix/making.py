@@ -125,7 +125,7 @@ class Maker:
                     raise
                 wait = delay(attempt, self._chance(), most=LONGEST)
             if wait > MOMENT:
-                await waiting()
+                await _tell(waiting)
             await self._sleep(wait)
         raise AssertionError  # it counts for ever
 
@@ -137,7 +137,7 @@ class Maker:
         await self._ledger.ended(intent.request, ended)
         if found := await self._seen_already(intent.request):
             return found
-        await waiting()
+        await _tell(waiting)
         left = ended / 1000 + self._settle - self._now() / 1000
         # Not longer, even if the clock was put back meanwhile.
         await self._sleep(max(0.0, min(left, self._settle)))
@@ -161,6 +161,16 @@ class Maker:
         except WireError as error:
             log.info("no quick look", extra={"error": str(error)})
         return self._follower.asked_for(request)
+
+
+async def _tell(waiting: Waiting) -> None:
+    """Say that it takes a moment; where nobody may be told, the room is made all the same."""
+    try:
+        await waiting()
+    except TokenRefused:
+        raise
+    except WireError as error:
+        log.info("nobody is told to wait", extra={"error": str(error)})
 
 
 def unseen(follower: Follower, joined: frozenset[str]) -> frozenset[str]:

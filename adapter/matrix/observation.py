@@ -1,7 +1,7 @@
 """Homeserver -> facts: the one way in which the product sees the world.
 
-A snapshot shows most rooms at once; what it does not show, or shows otherwise than
-/joined_rooms does, is read room by room. Absence is never inferred from silence: see
+A snapshot shows most rooms at once; what it does not show for certain, or shows otherwise
+than /joined_rooms does, is read room by room. Absence is never inferred from silence: see
 `facts.Unknown`. The live client's sync and room model play no part in it.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from adapter.matrix.channels import CHANNELS, Channel, Seen
@@ -81,9 +81,10 @@ async def observe(  # noqa: PLR0913 - three of them are for few callers
         complete = False
     reader = _Reader(wire, me, types, before | after, seen, complete)
     facts = await _read_snapshot(seen, me, types)
-    await _complete(
-        facts, reader, doubtful(facts, before | after, after, rows, me), after
-    )
+    doubts = doubtful(facts, before | after, after, rows, me)
+    if not seen.whole:
+        doubts |= own(facts, me)
+    await _complete(facts, reader, doubts, after)
     log.info(
         "observed",
         extra={
@@ -140,6 +141,15 @@ def _doubts(found: Fact, me: str, *, in_it: bool) -> bool:
         room = found.room
         return room is None or room.create.cause.sender == me
     return True
+
+
+def own(facts: Mapping[str, Fact], me: str) -> set[str]:
+    """The rooms that the bot made and is in: all that anything is decided about."""
+    return {
+        room_id
+        for room_id, found in facts.items()
+        if isinstance(found, Present) and found.room.create.cause.sender == me
+    }
 
 
 def leads(found: Iterable[Fact], me: str) -> set[str]:

@@ -38,6 +38,9 @@ from tests.faults.crashes import (
 )
 
 EVERY = int(os.environ.get("CRASH_POINTS", "0"))
+STORIES = [Arrival, Day, Backfill, OldFile, DamagedFile]
+SAMPLED = [Day, Backfill, OldFile]
+"""An arrival is a part of a day, and a damaged file is no worse than a lost one."""
 PARTS = 4 if EVERY else 1
 """Of a story's points, each a test of its own: workers share them."""
 
@@ -62,7 +65,7 @@ def live(accounts: Accounts, homeserver: Homeserver, tmp_path: Path) -> Live:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-@pytest.mark.parametrize("kind", [Arrival, Day, Backfill, OldFile, DamagedFile])
+@pytest.mark.parametrize("kind", STORIES if EVERY else SAMPLED)
 async def test_killed_at_any_point_nobody_notices(
     live: Live, kind: type[Story], part: int, figures: dict[str, object]
 ) -> None:

@@ -111,6 +111,19 @@ async def test_a_room_that_was_not_made_is_made_again_once_that_is_certain(
     await city.settled()
 
 
+async def test_a_room_is_made_where_nobody_may_be_told_to_wait(city: City) -> None:
+    """As where the bot may not speak: what was begun is not left half done."""
+    alice = await city.person("alice")
+
+    async def refused() -> None:
+        raise FORBIDDEN
+
+    async with landlord(city, wire=Failing(city, LOST, done=False)) as one:
+        await one.chats.get_or_create(alice.user_id, asked="$word", waiting=refused)
+        assert await one.ledger.open_intents() == {}
+    await assert_made_once(city, alice)
+
+
 async def test_a_room_that_appears_late_is_used(city: City) -> None:
     """The quick look was too early; the full one, after `settle`, sees it."""
     alice = await city.person("alice")

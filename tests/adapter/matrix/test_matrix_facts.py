@@ -6,6 +6,7 @@ the world has changed, and what rests on the fact has to be looked at.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -54,6 +55,10 @@ async def refused(account: Account, room: str) -> tuple[int, str]:
     return caught.value.status, caught.value.errcode
 
 
+def children_in(events: list[Json]) -> set[str]:
+    return {e["state_key"] for e in events if e["type"] == "m.space.child"}
+
+
 def types_in(events: list[Json]) -> set[str]:
     return {event["type"] for event in events}
 
@@ -90,6 +95,23 @@ async def test_a_long_timeout_is_no_wait(bot: Account) -> None:
 async def test_an_account_without_rooms(bot: Account) -> None:
     """It has no key `rooms`."""
     assert "rooms" not in await snapshot(bot, 1)
+
+
+async def test_events_that_crossed_each_other(bot: Account) -> None:
+    """Of what was written at the same time, /sync leaves a part out until somebody writes
+    once more. Sliding sync and /state have all of it."""
+    for ask in range(10):
+        space = await bot.create_room(room_type="m.space")
+        children = {f"!child-{number}:hs.test" for number in range(6)}
+        await asyncio.gather(*(bot.link(space, child) for child in children))
+        room = (await snapshot(bot, 10 + ask))["rooms"]["join"][space]
+        shown = room["state"]["events"] + room["timeline"]["events"]
+        slid = (await window(bot, f"c{ask}"))["rooms"][space]["required_state"]
+        for events in (slid, await bot.state(space)):
+            assert children_in(events) == children
+        if children_in(shown) < children:
+            return
+    pytest.fail("it shows everything by now: see `channels.filtered_sync`")
 
 
 @pytest.mark.parametrize("version", VERSIONS)

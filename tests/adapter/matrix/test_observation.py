@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -282,6 +283,20 @@ async def test_a_change_is_seen_at_once(bot: Account, channel: Channel) -> None:
             assert child in room.children
             assert len(room.children) == number + 1
             assert facts == await seen(bot, channel=channel)
+
+
+@pytest.mark.parametrize("channel", REAL)
+async def test_events_that_crossed_each_other(bot: Account, channel: Channel) -> None:
+    """Children that were linked and unlinked at the same time are seen, each as it is."""
+    space = await bot.create_room(room_type="m.space")
+    for via in (["hs.test"], []):
+        names = [f"!child-{number}:hs.test" for number in range(6)]
+        await asyncio.gather(*(bot.link(space, name, via=via) for name in names))
+        room = shown((await seen(bot, channel=channel)).rooms[space])
+        assert room
+        assert {
+            name: list(c.via) for name, c in room.children.items()
+        } == dict.fromkeys(names, via)
 
 
 @pytest.mark.parametrize("channel", [*REAL, Channel.AUTO])

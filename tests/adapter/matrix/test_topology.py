@@ -26,7 +26,7 @@ from tests.adapter.matrix.worlds import (
     worlds,
 )
 
-MANY = settings(max_examples=12 * settings().max_examples)
+MANY = settings(max_examples=5 * settings().max_examples)
 """Over a thousand worlds; HYPOTHESIS_PROFILE=soak makes it twelve thousand."""
 
 
