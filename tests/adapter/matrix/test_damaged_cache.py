@@ -7,7 +7,6 @@ import pytest
 from adapter.matrix.settings import ReconcileSettings
 from controller.apply import Result
 from tests.adapter.matrix.city import (
-    BINDING,
     City,
     conversation,
     findings,
@@ -134,58 +133,6 @@ async def test_valid_rows_are_not_touched_when_others_are_mended(city: City) -> 
     await city.settled()
 
 
-async def test_the_report_names_the_values_that_were_wrong(city: City) -> None:
-    """Each mended field is in the plan with the value that it had and the one it has."""
-    alice, space, (one, two) = await city.home(chats=2)
-    await city.once()
-    # Three steps, because two rows may not say the same at any moment.
-    swap = "UPDATE room_meta SET platform_chat_id = :{} WHERE room_id = :{}"
-    city.spoil(
-        swap.format("x", "two"),
-        swap.format("b", "one"),
-        swap.format("a", "two"),
-        "UPDATE room_meta SET space_id = '!elsewhere:hs.test' WHERE room_id = :one",
-        one=one,
-        two=two,
-        a=conversation(alice, 1),
-        b=conversation(alice, 2),
-        x="elsewhere",
-    )
-    report = await city.once()
-    changes = {step.key.name: step.fields for step in report.decided.cache.steps}
-    mine, other = conversation(alice, 1), conversation(alice, 2)
-    assert changes == {
-        one: {
-            "platform_chat_id": (other, mine),
-            "space_id": ("!elsewhere:hs.test", space),
-        },
-        two: {"platform_chat_id": (mine, other)},
-    }
-    printed = str(report.decided.cache)
-    assert f'platform_chat_id: "{other}" -> "{mine}"' in printed
-    assert f'space_id: "!elsewhere:hs.test" -> "{space}"' in printed
-    assert city.chats() == {
-        mine: (alice.user_id, "C1", one),
-        other: (alice.user_id, "C2", two),
-    }
-    await city.settled()
-
-
-async def test_a_damaged_file_is_rebuilt(city: City) -> None:
-    """A file that is no database is moved aside, and the rows come from Matrix again."""
-    await city.home()
-    await city.once()
-    rows, server = city.rows(), await city.server()
-    city.forget()
-    city.path.write_bytes(b"no database at all" * 1000)
-    await city.startup()
-    assert {r: row["chat_id"] for r, row in city.rows().items()} == {
-        r: row["chat_id"] for r, row in rows.items()
-    }
-    assert await city.server() == server
-    await city.settled()
-
-
 async def test_a_row_of_a_room_that_nobody_knows_is_unknown_then_lost(
     city: City,
 ) -> None:
@@ -213,34 +160,6 @@ async def test_a_row_of_a_room_that_nobody_knows_is_unknown_then_lost(
     assert city.bound(ghost)[3:] == ("C9", "p9")
     assert ("lost", ghost) in findings(report)
     await city.settled(unlike={ghost})
-
-
-async def test_an_old_backup_of_the_file_is_as_good_as_none(city: City) -> None:
-    """Rows of last week become those of today, and nothing is made or said again."""
-    alice, space, rooms = await city.home(chats=4, version="11")
-    _, old_space, (legacy,) = await city.old_home()
-    await city.startup()
-    backup = city.path.read_bytes()
-    await city.once()
-    await city.bot.unlink(space, rooms[0])
-    await alice.leave(rooms[1])
-    new = await city.bot.upgrade(rooms[2], "12")
-    reset = {"v": 1, "platform_chat_id": "reset"}
-    await city.bot.put_state(rooms[3], BINDING, reset, city.bot.user_id)
-    await city.bot.unlink(old_space, legacy)
-    await city.chat(alice, space, 9)
-    await city.once()
-    rows, server = city.rows(), await city.server()
-    city.forget()
-    city.path.write_bytes(backup)
-    await city.once()
-    told = {"status", "reason", "chat_id", "space_id", "platform_chat_id", "evidence"}
-    assert [{n: row[n] for n in told} for row in city.rows().values()] == [
-        {n: row[n] for n in told} for row in rows.values()
-    ]
-    assert city.status(new) == "pending"
-    assert await city.server() == server
-    await city.settled()
 
 
 async def test_names_follow_whatever_they_are(city: City) -> None:

@@ -72,21 +72,6 @@ async def test_a_long_absence(house: House) -> None:
     assert await house.answers() == counted("apricot", *words)
 
 
-async def test_history_is_never_answered(house: House) -> None:
-    """Without a position anywhere, what was said before the start is history; so is what
-    was said in a room before the bot came into it."""
-    await house.says("apricot", "!reset")
-    direct = await house.alice.direct(house.city.bot)
-    await house.says("!new Bilberry", room=direct)
-    async with house.bot():
-        await house.alice.hears(direct)
-        await house.says("cloudberry")
-        await house.hears("1: cloudberry")
-    assert await house.answers() == ["1: cloudberry"]
-    assert len(house.city.chats()) == 1
-    assert await house.city.binding(house.chat) is None
-
-
 async def test_an_invitation_outlives_a_start_that_was_killed(house: House) -> None:
     """It came before the first start, which wrote its position and died: the next one
     answers it, though no stream shows it any more."""

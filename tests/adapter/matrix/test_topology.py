@@ -27,7 +27,7 @@ from tests.adapter.matrix.worlds import (
 )
 
 MANY = settings(max_examples=5 * settings().max_examples)
-"""Over a thousand worlds; HYPOTHESIS_PROFILE=soak makes it twelve thousand."""
+"""Five hundred worlds; HYPOTHESIS_PROFILE=soak makes it five thousand."""
 
 
 @st.composite
