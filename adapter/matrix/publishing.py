@@ -1,5 +1,6 @@
 """The Matrix target: the bot's own state events, one by one, within the server's limits.
 
+A step compares and swaps, as far as Matrix lets anybody: see `Publisher._stands`.
 The lowest class of write there is. What it can do is all that `_write` names: put the
 binding or a child event, and invite. A leave, kick, power change or delete cannot be
 said here.
@@ -151,6 +152,14 @@ class Publisher:
         if not await self._is_wanted(step):
             return Outcome(step.key, Result.STALE, "its row says something else by now")
         try:
+            if not await self._stands(step):
+                what = "Matrix says something else by now"
+                return Outcome(step.key, Result.STALE, what)
+        except (RateLimited, TokenRefused, Unreachable):
+            raise
+        except WireError as error:
+            return Outcome(step.key, Result.FAILED, str(error))
+        try:
             await self._write(room_id, field, content)
         except (RateLimited, TokenRefused, Unreachable):
             raise
@@ -172,6 +181,18 @@ class Publisher:
         else:
             msg = f"{kind} is no event that publishing may write"
             raise ValueError(msg)
+
+    async def _stands(self, step: Change) -> bool:
+        """Whether the event that is to be replaced is still the one that was seen.
+
+        A look takes time, and so does the way to here: what somebody decided meanwhile
+        would be undone. There is no compare-and-swap in Matrix, only this."""
+        room_id, field, _ = event(step)
+        seen = step.old.fields.get(field) if step.old else None
+        for found in await self._wire.state(room_id):
+            if f"{found.get('type')}|{found.get('state_key')}" == field:
+                return found.get("content") == seen
+        return seen is None
 
     async def _is_wanted(self, step: Change) -> bool:
         """A step sends what the row says when it is sent, or nothing."""

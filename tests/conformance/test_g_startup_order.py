@@ -102,7 +102,7 @@ async def test_45_what_happens_while_the_bot_looks(
 ) -> None:
     """A chat is made and linked amid a snapshot: bound at once, and nothing is given up.
 
-    Nor is anything written, but that the link may be sent again, which is the same."""
+    Nor is anything written."""
     alice, space, chats = await city.home("alice", 3)
     monkeypatch.setattr(channels, "WINDOW", 2)
 
@@ -145,6 +145,38 @@ async def test_45_what_happens_while_the_bot_looks(
 
 def follows(seen: Seen) -> bool:
     return seen.path.endswith("/sync") and "since" in seen.query
+
+
+@pytest.mark.scenario(45)
+async def test_45_what_is_decided_while_the_bot_looks_is_not_undone(
+    city: City, homeserver: Homeserver
+) -> None:
+    """A chat is made, and taken out of its Space, after that was seen: it stays out."""
+    alice, space, _ = await city.home("alice")
+    chats: list[str] = []
+
+    async def made_and_taken_out() -> None:
+        chats.append(await city.chat(alice, space, 2))
+        await city.bot.unlink(space, chats[0])
+
+    async def made_and_sorted() -> None:
+        chats.append(await city.chat(alice, space, 3))
+        await city.bot.link(space, chats[1], order="first")
+
+    async with Proxy(homeserver.url) as proxy:
+        city.client.homeserver = proxy.url
+        for act in (made_and_taken_out, made_and_sorted):
+            met = proxy.at("POST .*/sync", After(act))
+            await city.once()
+            assert met.is_struck
+        server = await city.server()
+        await city.once()
+        assert await city.server() == server
+        assert await city.has(space, "m.space.child", chats[0]) == {}
+        assert city.status(chats[0]) == "detached: unlinked"
+        kept = await city.has(space, "m.space.child", chats[1])
+        assert kept == {"via": ["hs.test"], "order": "first"}
+        await city.settled()
 
 
 @pytest.mark.scenario(46)

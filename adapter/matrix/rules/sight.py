@@ -64,7 +64,9 @@ class Sight(NamedTuple):
         guessed = claim is None and (unsettled or not self.whole)
         if row is None or (row.reason == "upgraded" and row.room_id != chain.key):
             newer = isinstance(claim, Newer)
-            return Mode.HIDDEN if waits or guessed or newer else Mode.OPEN
+            # What is gone keeps the values that it is bound with: they have to be whole.
+            early = gone and not self.whole
+            return Mode.HIDDEN if waits or guessed or newer or early else Mode.OPEN
         if row.reason == "upgraded" and (waits or chain.key in kin.refused):
             return Mode.STANDS
         if gone:

@@ -9,9 +9,10 @@ import asyncio
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
@@ -29,7 +30,7 @@ from tests.faults import Answer, Exchange, Fault, Proxy, Reply, Request, Seen
 Row = dict[str, Any]
 Rows = dict[str, Row]
 
-QUICK: Final = 0.7
+QUICK: Final = 1.5
 """Seconds that a pass waits for an answer which is kept back."""
 PATIENT: Final = 10.0
 ANY: Final = 10**9
@@ -224,10 +225,21 @@ class Read(NamedTuple):
         return (seen.method, seen.path) == (self.method, self.path)
 
 
-def reads(requests: Iterable[Seen]) -> Iterator[Read]:
+def reads(requests: Sequence[Seen]) -> Iterator[Read]:
+    """What a pass reads to decide; before a write it looks at the room once more."""
     counts: Counter[tuple[str, str]] = Counter()
-    for seen in requests:
-        if not is_write(seen):
-            asked = seen.method, seen.path
-            counts[asked] += 1
-            yield Read(*asked, counts[asked])
+    for seen, follows in zip_longest(requests, requests[1:]):
+        asked = seen.method, seen.path
+        counts[asked] += 1
+        read = Read(*asked, counts[asked])
+        if not is_write(seen) and not _is_about_to_write(read, follows):
+            yield read
+
+
+def _is_about_to_write(read: Read, follows: Seen | None) -> bool:
+    return (
+        read.room is not None
+        and follows is not None
+        and is_write(follows)
+        and read.room in unquote(follows.path).split("/")
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
@@ -88,6 +89,8 @@ class Office:
 
     server: Server
     memory: Memory = field(default_factory=Memory)
+    state: list[dict[str, Any]] | WireError = field(default_factory=list)
+    """What is said when a room is asked for its state."""
     slept: list[float] = field(default_factory=list)
     rate: float = 0.1
     patience: float | None = None
@@ -96,10 +99,22 @@ class Office:
         self.slept.append(seconds)
 
     async def publish(self, *steps: Change) -> list[Outcome]:
-        pace = Pace(self.rate, self.patience, self.sleep)
-        async with wire_to(self.server.url) as wire:
-            target = Publisher(wire, self.memory, pace, TYPES, lambda: 77)
+        async with self.publisher() as target:
             return [*(await apply(Plan(steps), target)).outcomes]
+
+    @asynccontextmanager
+    async def publisher(
+        self, types: EventTypes = TYPES, **how: Any
+    ) -> AsyncIterator[Publisher]:
+        async def state(_room_id: str) -> list[dict[str, Any]]:
+            if isinstance(self.state, WireError):
+                raise self.state
+            return self.state
+
+        pace = Pace(self.rate, self.patience, self.sleep)
+        async with wire_to(self.server.url, **how) as wire:
+            wire.state = state  # type: ignore[assignment, method-assign]
+            yield Publisher(wire, self.memory, pace, types, lambda: 77)
 
     @property
     def asked(self) -> list[tuple[str, str]]:
@@ -163,9 +178,7 @@ async def test_each_write_is_sent_exactly_once(
 ) -> None:
     """Whatever comes back, a later pass looks first."""
     office.server.script = [said]
-    pace = Pace(0.1, None, office.sleep)
-    async with wire_to(office.server.url, seconds=0.5) as wire:
-        target = Publisher(wire, office.memory, pace, TYPES, lambda: 77)
+    async with office.publisher(seconds=0.5) as target:
         (outcome,) = await target.carry_out([one])
     assert outcome.result is Result.FAILED
     assert outcome.detail
@@ -207,9 +220,7 @@ async def test_a_member_event_is_an_invite(office: Office, membership: str) -> N
 async def test_the_name_of_the_binding_is_a_setting(office: Office) -> None:
     """Under another one, the usual one cannot be written."""
     types = TYPES._replace(binding="io.x.binding")
-    pace = Pace(1, None, office.sleep)
-    async with wire_to(office.server.url) as wire:
-        target = Publisher(wire, office.memory, pace, types, lambda: 77)
+    async with office.publisher(types) as target:
         await target.carry_out([step("!r", f"io.x.binding|{ME}", RECORD)])
         assert office.asked == [("PUT", f"!r/state/io.x.binding/{ME}")]
         with pytest.raises(ValueError, match="may write"):
@@ -349,10 +360,8 @@ async def test_a_row_is_looked_at_after_the_wait(office: Office) -> None:
             office.memory.rows["!r"] = CHAT._replace(platform_chat_id="p2")
 
     office.server.script = [WAIT, DONE]
-    async with wire_to(office.server.url) as wire:
-        pace = Pace(1, None, sleep)
-        target = Publisher(wire, office.memory, pace, TYPES, lambda: 77)
-        assert results(await target.carry_out([BIND])) == [Result.STALE]
+    office.sleep = sleep  # type: ignore[method-assign]
+    assert results(await office.publish(BIND)) == [Result.STALE]
     assert len(office.asked) == 1
 
 
@@ -560,3 +569,45 @@ async def test_a_link_needs_no_row_of_the_space(office: Office) -> None:
     """The chat's says where it belongs."""
     del office.memory.rows["!s"]
     assert results(await office.publish(LINK)) == [Result.PUBLISHED]
+
+
+# --- what Matrix says by now ---------------------------------------------------
+
+
+def stands(field: str, content: Any) -> list[dict[str, Any]]:
+    kind, key = field.split("|", 1)
+    other = {"type": kind, "state_key": "another", "content": {"other": True}}
+    return [other, {"type": kind, "state_key": key, "content": content}]
+
+
+@pytest.mark.parametrize("one", EACH.values(), ids=EACH)
+@pytest.mark.parametrize("meanwhile", [{}, {"membership": "leave"}, {"via": ["hs"]}])
+async def test_what_was_decided_since_the_look_is_not_undone(
+    office: Office, one: Change, meanwhile: Any
+) -> None:
+    """An event that was not there when it was looked at stays as it is."""
+    office.state = stands(event(one)[1], meanwhile)
+    assert results(await office.publish(one)) == [Result.STALE]
+    assert (office.asked, office.memory.notes) == ([], [])
+
+
+async def test_what_is_to_be_replaced_is_replaced_if_it_is_as_it_was(
+    office: Office,
+) -> None:
+    """A damaged record is written anew; one that changed meanwhile is looked at first."""
+    damaged = Resource({BINDING: {"v": "?"}})
+    one = Change(WRITE_DOWN.key, Action.PUBLISH, damaged, WRITE_DOWN.new)
+    office.state = stands(BINDING, {"v": 1, "platform_chat_id": "after a reset"})
+    assert results(await office.publish(one)) == [Result.STALE]
+    office.state = stands(BINDING, {"v": "?"})
+    assert results(await office.publish(one)) == [Result.PUBLISHED]
+
+
+@pytest.mark.parametrize("one", EACH.values(), ids=EACH)
+async def test_a_room_that_cannot_be_looked_at_is_left_alone(
+    office: Office, one: Change
+) -> None:
+    """Nothing is sent, and no refusal is noted: it may be as it was."""
+    office.state = Forbidden("no", status=403)
+    assert results(await office.publish(one)) == [Result.FAILED]
+    assert (office.asked, office.memory.notes) == ([], [])
