@@ -196,6 +196,24 @@ async def test_58_one_room_that_cannot_be_read_stays_as_it_is(
     await city.settled()
 
 
+@pytest.mark.scenario(58)
+async def test_58_what_is_gone_is_bound_when_its_space_can_be_read(
+    city: City, proxy: Proxy
+) -> None:
+    """A chat that threw the bot out and has no row: what it is bound with, it keeps."""
+    alice, space, (one,) = await city.home("alice", version="11")
+    await city.bot.set_power(one, {alice.user_id: 100, city.bot.user_id: 50})
+    await alice.kick(one, city.bot.user_id)
+    proxy.at(VERSIONS, FAULTS["500"](), times=ANY)
+    failing = proxy.at(about(space), FAULTS["500"](), times=ANY)
+    await city.startup()
+    assert city.rows() == {}
+    failing.end()
+    await city.startup()
+    assert city.bound(one)[2] == space
+    await city.settled()
+
+
 @pytest.mark.scenario(59)
 @pytest.mark.parametrize("name", ["403", "502, HTML", "200, no rooms"])
 async def test_59_state_that_is_refused_is_not_empty_state(

@@ -15,7 +15,6 @@ from controller import loop
 from tests.adapter.matrix.city import City, conversation
 from tests.adapter.matrix.faulty import ANY, is_write
 from tests.adapter.matrix.live import Backend, exchange, living, said
-from tests.adapter.matrix.scene import CHECKPOINT
 from tests.faults import FAULTS, FirstTime, Proxy, Request, Seen
 from tests.faults.table import LOGGED_OUT, SLOW
 from tests.people import Person
@@ -42,8 +41,7 @@ def is_live(seen: Seen) -> bool:
 
 
 def is_read(seen: Seen) -> bool:
-    """But for the position: `{}` is what an account without one says."""
-    return not is_write(seen) and not is_live(seen) and CHECKPOINT not in seen.path
+    return not is_write(seen) and not is_live(seen)
 
 
 def by_path(request: Request) -> str:

@@ -332,13 +332,24 @@ PASS = {
     "sync_snapshot": http(200, {"next_batch": "s1"}),
     "live_token": http(200, {"next_batch": "s1"}),
     "sliding_sync": http(200, {"pos": "1"}),
-    "account_data": http(200, {}),
+    "account_data": http(200, {"v": 1}),
     "versions": http(200, {"versions": []}),
     "invitations": http(200, {"next_batch": "s1"}),
     "joined_members": http(200, {"joined": {}}),
     "invited_members": http(200, {"chunk": []}),
     "messages": http(200, {"chunk": []}),
 }
+
+
+async def test_account_data_that_says_nothing_is_asked_for_twice(
+    server: Server,
+) -> None:
+    """`{}` is also what something broken on the way says of everything."""
+    server.script = [http(200, {}), http(200, {"v": 1})]
+    async with wire_to(server.url) as wire:
+        assert await wire.account_data("@b:hs", "t") == {"v": 1}
+        server.script = [http(200, {}), http(200, {})]
+        assert await wire.account_data("@b:hs", "t") is None
 
 
 @pytest.mark.parametrize(
