@@ -29,7 +29,8 @@ Json = dict[str, Any]
 PERIOD: Final = 3600.0
 """Seconds for which the next two count."""
 EACH: Final = 5
-"""Invitations of one user that are answered; who needs more rooms asks for `!new`."""
+"""Invitations of one user that are accepted, who asks for more rooms with `!new`; as many
+are declined."""
 DECLINED: Final = 60
 """Invitations that are declined, whoever sent them: servers let nobody say much more."""
 AT_ONCE: Final = 4
@@ -138,7 +139,9 @@ class Onboarding:
         what = f"{room_id} {found.event_id or at}"
         quotas = [(self._each, found.inviter)]
         if not welcome:
-            quotas.append((self._declined, "anybody"))
+            # Who was declined, for rooms that are not direct, is welcome in one that is.
+            declined = f"declined {found.inviter}"
+            quotas = [(self._each, declined), (self._declined, "anybody")]
         wait = max(quota.wait(name, what, at) for quota, name in quotas)
         if not wait:
             for quota, name in quotas:

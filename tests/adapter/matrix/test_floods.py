@@ -63,6 +63,21 @@ async def test_a_flood_of_invitations(
     assert await home_of(city, eve.account) == ([], [])
 
 
+async def test_who_was_declined_may_still_come(city: City, platform: Backend) -> None:
+    """As often as they like to invite the bot where it does not go."""
+    alice = Person(await city.person("alice"))
+    wrong = [
+        await alice.account.create_room(invite=[city.bot.user_id])
+        for _ in range(onboarding.EACH)
+    ]
+    async with living(city, platform):
+        for room in wrong:
+            await alice.sees(room, city.bot, "leave")
+        direct = await alice.direct(city.bot)
+        await alice.hears(direct)
+    assert len((await home_of(city, alice.account)).chats) == 1
+
+
 async def flood(who: Person, city: City, count: int) -> list[str]:
     """Invite the bot to so many direct chats at once."""
     return await asyncio.gather(
