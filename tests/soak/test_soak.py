@@ -44,7 +44,7 @@ class Size(NamedTuple):
 
 
 SAMPLE: Final = Size(people=3, rounds=2, words=6, faults=12)
-WHOLE: Final = Size(people=20, rounds=6, words=26, faults=30)
+WHOLE: Final = Size(people=20, rounds=6, words=26, faults=15)
 SIZE: Final = WHOLE if os.environ.get("SOAK") == "all" else SAMPLE
 FATES: Final = ("kept", "lost", "old")
 """What becomes of the file when the bot is killed, after the quiet rounds."""
