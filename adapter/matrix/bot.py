@@ -197,7 +197,7 @@ class MatrixBot:
             Conversation(platform, self._voice, self._wire, self.me, self._traffic),
             commands,
             self._onboarding,
-            self._bootstrap,
+            self._bootstrap_unregistered_room,
         )
 
     def stop(self) -> None:
@@ -300,19 +300,6 @@ class MatrixBot:
             await self._follower.catch_up()
 
     # Small things
-
-    async def _bootstrap(
-        self,
-        room: str,
-        sender: str,
-        *,
-        asked: str,
-        arrived: bool = False,
-        unreadable: bool = False,
-    ) -> None:
-        await self._bootstrap_unregistered_room(
-            room, sender, asked=asked, arrived=arrived, unreadable=unreadable
-        )
 
     async def _bootstrap_unregistered_room(
         self,

@@ -5,9 +5,7 @@ None of them writes to the cache; `adopt` writes one record to Matrix.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Collection
 
 from adapter.matrix.adoption import Adoption, Asked, adoption
 from adapter.matrix.checks.look import Look
@@ -15,15 +13,13 @@ from adapter.matrix.desired import Finding
 from adapter.matrix.errors import RateLimited, TokenRefused, Unreachable, WireError
 from adapter.matrix.facts import Facts, Present
 from adapter.matrix.ledger import Ledger
+from adapter.matrix.observation import read_each
 from adapter.matrix.power import Power, power, without_end
 from adapter.matrix.reconciliation import Reconciler
 from adapter.matrix.recovery import Drill, drill
 from adapter.matrix.rows import rows_of
 from adapter.matrix.rules.places import holds_place
 from adapter.matrix.wire import Wire
-
-AT_ONCE: Final = 8
-"""Rooms read at the same time."""
 
 
 async def inspected(one: Reconciler, findings: tuple[Finding, ...] = ()) -> Look:
@@ -71,30 +67,21 @@ def _can_lose_power(facts: Facts, room_id: str, me: str) -> bool:
 
 
 async def _powers(
-    wire: Wire, rooms: Iterable[str], me: str
+    wire: Wire, rooms: Collection[str], me: str
 ) -> tuple[dict[str, Power], dict[str, str]]:
     """The bot's power in each of `rooms`, or why it could not be read."""
-    powers: dict[str, Power] = {}
     unread: dict[str, str] = {}
-    waiting = iter(sorted(rooms))
 
-    async def worker() -> None:
-        for room_id in waiting:
-            try:
-                powers[room_id] = power(await wire.state(room_id), me)
-            except (TokenRefused, RateLimited):
-                raise
-            except WireError as error:
-                if isinstance(error, Unreachable):
-                    await wire.joined_rooms()  # raises if the server is dead
-                unread[room_id] = f"state: {error.brief}"
+    async def read(room_id: str) -> Power | None:
+        try:
+            return power(await wire.state(room_id), me)
+        except (TokenRefused, RateLimited):
+            raise
+        except WireError as error:
+            if isinstance(error, Unreachable):
+                await wire.joined_rooms()  # raises if the server is dead
+            unread[room_id] = f"state: {error.brief}"
+            return None
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(AT_ONCE):
-                group.create_task(worker())
-    except* WireError as errors:
-        first = errors.exceptions[0]
-    else:
-        return powers, unread
-    raise first
+    found = await read_each(rooms, read)
+    return {room: one for room, one in found.items() if one is not None}, unread

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Mapping
-from typing import Final
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from typing import Final, TypeVar
 
 from adapter.matrix.channels import CHANNELS, Channel, Seen
 from adapter.matrix.errors import (
@@ -37,6 +37,8 @@ from adapter.matrix.facts import (
 from adapter.matrix.wire import Wire
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 AT_ONCE: Final = 8
 """Rooms read at the same time: more made no server faster."""
@@ -236,6 +238,28 @@ def _counts(old: Fact | None, new: Fact, *, in_it: bool) -> bool:
     return in_it or not (isinstance(old, Gone) and isinstance(new, Unknown))
 
 
+async def read_each(
+    rooms: Collection[str], read: Callable[[str], Awaitable[T]]
+) -> dict[str, T]:
+    """What `read` returns of each room, some at once; raises the first `WireError`."""
+    found: dict[str, T] = {}
+    waiting = iter(sorted(rooms))
+
+    async def worker() -> None:
+        for room_id in waiting:
+            found[room_id] = await read(room_id)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(AT_ONCE, len(rooms))):
+                group.create_task(worker())
+    except* WireError as errors:
+        first = errors.exceptions[0]
+    else:
+        return found
+    raise first
+
+
 class _Reader:
     """Reads rooms by /rooms/{id}/state, some at once, and says why one cannot be read."""
 
@@ -258,22 +282,7 @@ class _Reader:
 
     async def read(self, rooms: Collection[str]) -> dict[str, Fact]:
         """A fact for each of `rooms`. Raises what is not about one room only."""
-        found: dict[str, Fact] = {}
-        waiting = iter(sorted(rooms))
-
-        async def worker() -> None:
-            for room_id in waiting:
-                found[room_id] = await self._read_one(room_id)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(AT_ONCE, len(rooms))):
-                    group.create_task(worker())
-        except* WireError as errors:
-            first = errors.exceptions[0]
-        else:
-            return found
-        raise first
+        return await read_each(rooms, self._read_one)
 
     async def _read_one(self, room_id: str) -> Fact:
         if not room_id.startswith("!"):

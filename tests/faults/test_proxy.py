@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from adapter.cli.account import Account, CallFailed, http_session
+from adapter.cli.account import Account, CallFailed
 from adapter.cli.homeserver import Homeserver
 from tests.faults import After, Answer, Before, Drop, Hang, Refuse
 from tests.faults import proxy as proxies
@@ -37,20 +37,6 @@ async def main(url, token):
 
 asyncio.run(main(*sys.argv[1:]))
 """
-
-
-@pytest.fixture
-async def proxy(homeserver: Homeserver) -> AsyncIterator[Proxy]:
-    """A proxy before the real homeserver."""
-    async with Proxy(homeserver.url) as made:
-        yield made
-
-
-@pytest.fixture
-async def through(proxy: Proxy, bot: Account) -> AsyncIterator[Account]:
-    """The bot's account by way of the proxy; `bot` itself goes straight."""
-    async with http_session() as session:
-        yield replace(bot, url=proxy.url, session=session)
 
 
 @asynccontextmanager

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import aiohttp
 import pytest
 
-from adapter.cli.account import Account, Json, http_session
-from adapter.cli.homeserver import Homeserver
+from adapter.cli.account import Account, Json
 from tests.faults import FAULTS, FirstTime, Proxy, Stale
 from tests.faults.table import LOGGED_OUT
 
@@ -28,18 +25,6 @@ STATUS = {
 }
 CLOSES = {"closed", "reset", "answer lost"}
 SPOILT = {"cut", "200, HTML"}
-
-
-@pytest.fixture
-async def proxy(homeserver: Homeserver) -> AsyncIterator[Proxy]:
-    async with Proxy(homeserver.url) as made:
-        yield made
-
-
-@pytest.fixture
-async def through(proxy: Proxy, bot: Account) -> AsyncIterator[Account]:
-    async with http_session() as session:
-        yield replace(bot, url=proxy.url, session=session)
 
 
 async def asked(through: Account, path: str = "joined_rooms") -> tuple[int, Json, str]:

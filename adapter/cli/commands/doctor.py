@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from adapter.cli.options import OUTPUT
 from adapter.cli.session import Session, wait
 from adapter.plain_text import escaped, whole
 
@@ -21,9 +22,7 @@ NONE, SOME = 0, 2
 
 
 @click.command(short_help="Show what a person should look at, and what settles it.")
-@click.option(
-    "--output", type=click.Choice(["text", "json"]), default="text", show_default=True
-)
+@OUTPUT
 @click.pass_obj
 def doctor(session: Session, output: str) -> int:
     """Look at Matrix, and show as a checklist what a person should look at.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from adapter.cli.options import OUTPUT
 from adapter.cli.session import Session, wait
 from adapter.plain_text import escaped, whole
 
@@ -17,9 +18,7 @@ WHOLE, SHORT = 0, 2
 
 
 @click.command(short_help="Show what would be lost with the cache; write nothing.")
-@click.option(
-    "--output", type=click.Choice(["text", "json"]), default="text", show_default=True
-)
+@OUTPUT
 @click.pass_obj
 def drill(session: Session, output: str) -> int:
     """Compare the cache with what Matrix alone would make of an empty one.

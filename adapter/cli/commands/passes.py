@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from adapter.cli.options import OUTPUT
 from adapter.cli.session import Session, connected, wait
 
 if TYPE_CHECKING:
@@ -14,10 +15,6 @@ if TYPE_CHECKING:
     from adapter.matrix.reconciliation import PassReport
 
 IN_SYNC, ERROR, DRIFT, BLOCKED = 0, 1, 2, 3
-
-OUTPUT = click.option(
-    "--output", type=click.Choice(["text", "json"]), default="text", show_default=True
-)
 
 
 @click.command(short_help="Show what a pass would do; write nothing.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from adapter.cli.options import OUTPUT
 from adapter.cli.session import Session, wait
 from adapter.plain_text import escaped
 
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
 @click.command(
     short_help="Show the last pass, conditions and findings, from the cache."
 )
-@click.option(
-    "--output", type=click.Choice(["text", "json"]), default="text", show_default=True
-)
+@OUTPUT
 @click.pass_obj
 def status(session: Session, output: str) -> None:
     """Show the last pass, conditions, findings and counts, from the cache alone.
