@@ -118,13 +118,23 @@ def is_write(seen: Seen) -> bool:
 
 
 def points(clean: Lived) -> Iterator[Crash]:
-    """Every request and every commit, each in all four ways."""
-    for what, kinds in _happened(clean):
-        counts: Counter[str] = Counter()
-        for name in kinds:
-            counts[name] += 1
-            for way in WAYS:
-                yield Crash(what, name, counts[name], *way)
+    """After every request, before and after every commit, with the file and without.
+
+    Only what leaves a world of its own: a kill leaves the server and the file as they
+    are. So before a write is after whatever came before it, a read is the same with
+    either, and takes turns, and a lost file is lost whether it had the commit or not."""
+    counts: Counter[str] = Counter()
+    files: Iterator[File] = itertools.cycle(("kept", "lost"))
+    for seen in clean.requests:
+        name = kind(seen)
+        counts[name] += 1
+        for file in ("kept", "lost") if is_write(seen) else (next(files),):
+            yield Crash("request", name, counts[name], "after", file)
+    counts.clear()
+    for name in clean.commits:
+        counts[name] += 1
+        for way in WAYS[:3]:
+            yield Crash("commit", name, counts[name], *way)
 
 
 def sample(clean: Lived, about: str = "") -> list[list[Crash]]:
