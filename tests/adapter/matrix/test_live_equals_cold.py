@@ -34,16 +34,18 @@ COMMANDS: Final = (
 
 
 class Size(NamedTuple):
-    """How many worlds there are, in parts that run side by side."""
+    """How many worlds there are, in parts that run side by side, and how much happens."""
 
     parts: int
     worlds: int
+    moves: int
+    """At least, in all worlds of a part."""
 
 
 SOAK: Final = os.environ.get("SOAK") == "all"
-SIZE: Final = Size(parts=2, worlds=50) if SOAK else Size(parts=1, worlds=5)
-STEPS: Final = 28
-"""Of each world: more than twenty are moves that somebody could make."""
+SIZE: Final = Size(2, 28, 1000) if SOAK else Size(1, 3, 100)
+STEPS: Final = 40
+"""Of each world: more than thirty are moves that somebody could make."""
 
 DIRECTS: Final = 2
 """Direct chats of one person: more invitations in an hour may be left open."""
@@ -315,4 +317,4 @@ def test_live_equals_cold(
         )
     finally:
         figures["moves"] = Tenants.taken
-    assert Tenants.taken >= SIZE.worlds * 20
+    assert Tenants.taken >= SIZE.moves
