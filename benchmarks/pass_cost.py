@@ -22,7 +22,7 @@ from adapter.cli.homeserver import homeserver
 from adapter.cli.session import logged_in
 from adapter.matrix.channels import sliding_sync
 from adapter.matrix.facts import EventTypes
-from adapter.matrix.reconciliation import Reconciler
+from adapter.matrix.reconciler import Reconciler
 from adapter.matrix.settings import ReconcileSettings
 from adapter.matrix.store import Store
 from adapter.matrix.wire import Wire

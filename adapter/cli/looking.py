@@ -10,7 +10,7 @@ from adapter.cli.session import connected
 
 if TYPE_CHECKING:
     from adapter.config import Config
-    from adapter.matrix.reconciliation import Reconciler
+    from adapter.matrix.reconciler import Reconciler
 
 
 @asynccontextmanager
@@ -18,7 +18,7 @@ async def looking(config: Config) -> AsyncIterator[Reconciler]:
     """Give a reconciler over a copy of the cache, with a sign of life on a terminal."""
     # Not at the top: help needs none of it.
     from adapter.cli.progress import progress
-    from adapter.matrix.reconciliation import Reconciler
+    from adapter.matrix.reconciler import Reconciler
     from adapter.matrix.store import Store
     from adapter.matrix.wire import Wire
 

@@ -21,7 +21,7 @@ from controller.plan import line
 
 if TYPE_CHECKING:
     from adapter.matrix.decision import Pass
-    from adapter.matrix.reconciliation import PassReport
+    from adapter.matrix.reconciler import PassReport
 
 FORMAT_VERSION = "1.0"
 

@@ -8,7 +8,7 @@ from adapter.matrix.faults import DatabaseDamaged, StoreError
 from adapter.matrix.following import Follower
 from adapter.matrix.patience import reached
 from adapter.matrix.publishing import Pace, Publisher
-from adapter.matrix.reconciliation import Reconciler, now
+from adapter.matrix.reconciler import Reconciler, now
 from adapter.matrix.traffic import Traffic
 from controller.apply import Report, Result
 from controller.model import Change

@@ -35,7 +35,7 @@ from adapter.matrix.observation import check_account
 from adapter.matrix.patience import HOPELESS, reached
 from adapter.matrix.position import Memory, Position
 from adapter.matrix.provisioning import Provisioner
-from adapter.matrix.reconciliation import Reconciler, now
+from adapter.matrix.reconciler import Reconciler, now
 from adapter.matrix.store import Store
 from adapter.matrix.traffic import Traffic
 from adapter.matrix.voice import Voice
@@ -80,23 +80,24 @@ async def prepare_live_sync(
     observed. Nothing is written. Raises `WireError`, or `NewerCheckpoint`."""
     wire = Wire(client)
     memory = NoFile() if store is None else Ledger(store)
-    found = await _prepared(wire, memory, client.user_id, types or EventTypes(), "")
-    return found.position.token or found.fresh
+    return (
+        await _prepared(wire, memory, client.user_id, types or EventTypes(), "")
+    ).token
 
 
 class Prepared(NamedTuple):
-    """From where the live stream starts: the position, or the `fresh` token of now."""
+    """From where the live stream starts: the position's token, or one of now."""
 
-    fresh: str
+    token: str
     position: Position
 
 
 async def _prepared(
     wire: Wire, memory: Memory, me: str, types: EventTypes, instance: str
 ) -> Prepared:
-    # First the token: what happens from here on, no stream from it can miss.
-    fresh = await wire.live_token()
-    return Prepared(fresh, await Position.read(wire, memory, me, types, instance))
+    position = await Position.read(wire, memory, me, types, instance)
+    # Before anything is observed: what happens from here on, no stream from it can miss.
+    return Prepared(position.token or await wire.live_token(), position)
 
 
 class MatrixBot:
@@ -169,6 +170,7 @@ class MatrixBot:
             self._say,
         )
         self._allow_detach = allow_detach
+        self._begun = False
         self._stopped = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
 
@@ -223,12 +225,15 @@ class MatrixBot:
     async def _start(self) -> Started:
         await reached(lambda: check_account(self._wire, self.me))
         instance = str(uuid.uuid4())
-        fresh, position = await reached(
+        token, position = await reached(
             lambda: _prepared(self._wire, self._ledger, self.me, self._types, instance)
         )
+        if position.set_back:
+            # What was kept may be from a time that this server does not know.
+            await self._reconciler.keeper.forget()
         await self._loop.start()
-        await reached(lambda: position.announce(fresh))
-        return Started(position, position.token or fresh)
+        await reached(lambda: position.announce(token))
+        return Started(position, token)
 
     async def _serve(self, started: Started) -> None:
         try:
@@ -293,11 +298,12 @@ class MatrixBot:
             await asyncio.gather(task, stopped, return_exceptions=True)
 
     async def _reconcile(self, rooms: frozenset[str] | None) -> None:
-        if rooms is None:
-            await self._follower.look_again(self._allow_detach)
-            self._allow_detach = None
-        else:
+        if rooms is not None:
             await self._follower.catch_up()
+            return
+        look = self._follower.renew if self._begun else self._follower.begin
+        await look(self._allow_detach)
+        self._begun, self._allow_detach = True, None
 
     # Small things
 

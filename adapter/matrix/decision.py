@@ -35,6 +35,8 @@ REPAIRS = 3
 """How often a day one event is written again that somebody undid."""
 
 IN_USE = frozenset({ACTIVE, PENDING})
+_WITHHELD = ("uninvitable", "unpublishable")
+"""Codes of findings about what is not published now: an invite, another event."""
 
 
 Withheld = Mapping[tuple[str, str], str]
@@ -196,7 +198,8 @@ def _publish(want: Desired, held: Withheld) -> tuple[list[Change], list[Finding]
         if why is None:
             due.append(change)
             continue
-        code = "uninvitable" if field.startswith(f"{MEMBER}|") else "unpublishable"
+        invite, event = _WITHHELD
+        code = invite if field.startswith(f"{MEMBER}|") else event
         findings.append(Finding(code, change.key.name, f"{field}: {why}"))
     return due, findings
 
@@ -211,6 +214,31 @@ def _one_by_one(changes: Iterable[Change]) -> Iterator[Change]:
                 Resource({} if old is None else {name: old}),
                 Resource({name: new}),
             )
+
+
+# --- what the next pass has to look at again ---------------------------------
+
+
+def owed(decided: Pass) -> frozenset[str]:
+    """The rooms that have to be read again, whether they change or not: those of what is
+    blocked, unread, or not published, because it has yet to be or was refused."""
+    want = decided.want
+    hidden = {
+        room
+        for room in want.unknown
+        if not (decided.unread.get(room) and _is_given_up(want.rooms.get(key(room))))
+    }
+    return frozenset(
+        hidden
+        | {room for room, absent in decided.unread.items() if not absent}
+        | {change.key.name for change in decided.cache.blocked}
+        | {step.key.name for step in decided.publish.steps}
+        | {found.room for found in want.findings if found.code in _WITHHELD}
+    )
+
+
+def _is_given_up(resource: Resource | None) -> bool:
+    return resource is not None and resource.fields.get("status") == DETACHED
 
 
 # --- what stays unseen -------------------------------------------------------

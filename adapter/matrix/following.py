@@ -12,20 +12,19 @@ import itertools
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from adapter.matrix.desired import Finding
-from adapter.matrix.facts import Fact, Facts, Gone, Present, Unknown, fact, shown
+from adapter.matrix.facts import Fact, Facts, Present, Unknown, shown
 from adapter.matrix.identity import lineage
-from adapter.matrix.observation import reread
-from adapter.matrix.reconciliation import PassReport, Reconciler
+from adapter.matrix.observation import Events, reread
+from adapter.matrix.reconciler import Observation, PassReport, Reconciler, changed
+from adapter.matrix.renewal import changes
 from adapter.matrix.rows import key
 from adapter.matrix.rules.sight import Sight, sight
 from controller.current import current_pass
 
 log = logging.getLogger(__name__)
-
-Events = Iterable[Mapping[str, Any]]
 
 
 class Touched(NamedTuple):
@@ -33,8 +32,9 @@ class Touched(NamedTuple):
 
     number: int
     """Larger than that of every earlier touch."""
-    events: Events
-    """What to believe if the room shows nothing any more."""
+    events: Events | None
+    """What to believe if the room shows nothing any more; `None` of one that is read
+    again though nothing is known to have happened there."""
 
 
 class Follower:
@@ -58,6 +58,8 @@ class Follower:
         self._meanwhile: dict[str, Fact] | None = None
         self._in_flight: set[str] = set()
         self._findings: dict[tuple[str, str], Finding] = {}
+        self._unkept: dict[str, Fact] = {}
+        self._owners: Mapping[str, str | None] = {}
 
     # What is known
 
@@ -138,6 +140,54 @@ class Follower:
 
     # Passes
 
+    async def begin(self, allow_detach: int | None = None) -> None:
+        """Return when no row is older than this call. Raises `WireError`.
+
+        What was kept of the last look is believed if nothing differs: then only what
+        changed since is read, and where nothing did, no pass is made."""
+        one = self._reconciler
+        rows = await one.store.rows()
+        kept = await one.keeper.load(rows)
+        if kept is None or allow_detach is not None:
+            await self.look_again(allow_detach)
+            return
+        self._facts = kept
+        self._owners = {room_id: row.matrix_user_id for room_id, row in rows.items()}
+        await self._renew()
+
+    async def renew(self, allow_detach: int | None = None) -> None:
+        """A pass over whatever changed since the last one, and what that left due; over
+        everything if it is time, or if the file is not as it was left."""
+        one, mark = self._reconciler, self._reconciler.keeper.bookmark
+        outdated = mark is None or one.is_outdated(mark)
+        if outdated or allow_detach is not None or not await one.keeper.stands():
+            await self.look_again(allow_detach)
+        else:
+            await self._renew()
+
+    async def _renew(self) -> None:
+        """Pass over what changed; over everything if the server cannot tell what did."""
+        async with self._looking:
+            is_done = await self._pass_over_changes()
+        if not is_done:
+            await self.look_again()
+
+    async def _pass_over_changes(self) -> bool:
+        one, mark = self._reconciler, self._reconciler.keeper.bookmark
+        if mark is None:
+            return False
+        async with one.recording():
+            found = await changes(one.wire, one.me, one.types, self._facts, mark.token)
+            if found is None:
+                return False
+            self.touch(found.rooms)
+            for room_id in mark.due - self._due.keys():
+                self._due[room_id] = Touched(next(self._touches), None)
+            async with self._turn:
+                with self._numbered():
+                    await self._pass_over_due(*found.moved(mark))
+        return True
+
     async def look_again(self, allow_detach: int | None = None) -> None:
         """One pass over everything. Raises `WireError`, and then no row has changed.
 
@@ -148,10 +198,10 @@ class Follower:
             self._meanwhile = {}
             try:
                 async with self._reconciler.recording():
-                    seen = await self._reconciler.see(rows)
+                    seen = await self._reconciler.observed(rows)
                 async with self._turn:
-                    self._facts = _with(seen, self._meanwhile)
-                    await self._pass(None, allow_detach)
+                    self._facts = _with(seen.facts, self._meanwhile)
+                    await self._pass(seen._replace(facts=self._facts), allow_detach)
                     self._settle(self._due, before=seen_from)
             finally:
                 self._meanwhile = None
@@ -162,17 +212,25 @@ class Follower:
         Raises `WireError` when the server cannot be asked. A room that alone cannot be
         read stays due: see `is_unread`."""
         for room_id in rooms:
-            events = self._due[room_id].events if room_id in self._due else ()
+            events = self._due[room_id].events or () if room_id in self._due else ()
             self._due[room_id] = Touched(next(self._touches), events)
         async with self._turn:
-            if not self._due:
-                return
-            with self._numbered():
-                due, now = dict(self._due), next(self._touches)
-                await self._read({room_id: one.events for room_id, one in due.items()})
-                await self._pass(self.newest)
-                shown = [r for r in due if not self._is_unknown(r)]
-                self._settle(shown, before=now)
+            if self._due:
+                with self._numbered():
+                    await self._pass_over_due()
+
+    async def _pass_over_due(
+        self, token: str | None = None, ahead: str | None = None
+    ) -> None:
+        """Read what was touched, and decide; with `token`, that was all up to there."""
+        due, now = dict(self._due), next(self._touches)
+        if not due and token is not None:
+            await self._reconciler.nothing_changed(token, ahead)
+            return
+        await self._read({room_id: one.events for room_id, one in due.items()})
+        await self._pass(Observation(self._facts, self._unkept, token, ahead))
+        shown = [r for r in due if not self._is_unknown(r)]
+        self._settle(shown, before=now)
 
     def _settle(self, rooms: Iterable[str], *, before: int) -> None:
         """These were decided about, as they were when touch number `before` was made."""
@@ -189,39 +247,29 @@ class Follower:
         async with self._turn:
             await self._read(dict.fromkeys(rooms, ()))
 
-    async def _read(self, due: Mapping[str, Events]) -> None:
-        one = self._reconciler
-        before = self._facts
-        seen = await reread(one.wire, one.me, before, due, one.types)
-        ended = {
-            room_id: _end(before.rooms.get(room_id), found)
-            for room_id, events in due.items()
-            if isinstance(seen.rooms.get(room_id), Unknown)
-            and isinstance(found := fact(room_id, events, one.me, one.types), Gone)
-        }
-        # What shows nothing of its end may hold anything: it counts as not read.
-        joined = seen.joined | {r for r, events in due.items() if not events}
-        self._facts = seen = _with(seen._replace(joined=joined), ended)
+    async def _read(self, due: Mapping[str, Events | None]) -> None:
+        one, before = self._reconciler, self._facts
+        self._facts = await reread(one.wire, one.me, before, due, one.types)
+        newer = changed(before, self._facts)
+        self._unkept |= newer
         if self._meanwhile is not None:
-            changed = {
-                r: f for r, f in seen.rooms.items() if before.rooms.get(r) is not f
-            }
-            self._meanwhile |= changed
+            self._meanwhile |= newer
 
-    async def _pass(
-        self, before: PassReport | None, allow_detach: int | None = None
-    ) -> None:
-        """Decide over all that is known; `before`, if not all of it was read anew."""
+    async def _pass(self, seen: Observation, allow_detach: int | None = None) -> None:
+        """Decide over all that is known, and keep what was seen."""
         one = self._reconciler
         rows = await one.store.rows()
         decided = await one.decide(
-            self._facts,
+            seen.facts,
             rows,
             allow_detach=allow_detach,
             hold=frozenset(self._made_for(self._in_flight)),
             findings=tuple(self._findings.values()),
         )
-        self.newest = await one.carry_out(decided, before)
+        # A pass that nobody asked for is recorded only if it has anything to tell.
+        after = self.newest if seen.token is None else None
+        self.newest = await one.carry_out(decided, rows, seen, after=after)
+        self._unkept = {}
         self.decided.set()
 
     @contextmanager
@@ -239,7 +287,9 @@ class Follower:
     def _owner(self, room_id: str) -> str | None:
         want = self.newest.decided.want.rooms if self.newest else {}
         resource = want.get(key(room_id))
-        owner = resource.fields.get("matrix_user_id") if resource else None
+        if resource is None:
+            return self._owners.get(room_id)
+        owner = resource.fields.get("matrix_user_id")
         return owner if isinstance(owner, str) else None
 
     def _made_for(self, requests: Collection[str]) -> list[str]:
@@ -259,8 +309,3 @@ class Follower:
 def _with(facts: Facts, newer: Mapping[str, Fact]) -> Facts:
     joined = {room_id for room_id, found in newer.items() if isinstance(found, Present)}
     return facts._replace(rooms={**facts.rooms, **newer}, joined=facts.joined | joined)
-
-
-def _end(before: Fact | None, found: Gone) -> Gone:
-    """The end of the bot's time in a room, with what the room last showed."""
-    return found._replace(room=found.room or shown(before))

@@ -15,7 +15,7 @@ from adapter.matrix.facts import Facts, Present
 from adapter.matrix.ledger import Ledger
 from adapter.matrix.observation import read_each
 from adapter.matrix.power import Power, power, without_end
-from adapter.matrix.reconciliation import Reconciler
+from adapter.matrix.reconciler import Reconciler
 from adapter.matrix.recovery import Drill, drill
 from adapter.matrix.rows import rows_of
 from adapter.matrix.rules.places import holds_place

@@ -10,12 +10,13 @@ from typing import NamedTuple
 from adapter.matrix.desired import Finding
 from adapter.matrix.dispatcher import Dispatcher, due
 from adapter.matrix.errors import WireError
-from adapter.matrix.facts import CHILD, SPACE_TYPE, EventTypes, shown
+from adapter.matrix.facts import EventTypes
 from adapter.matrix.following import Follower
 from adapter.matrix.lanes import Lanes
-from adapter.matrix.live import Batch, Update, read_batch, topology_rooms
+from adapter.matrix.live import Batch, read_batch, topology_rooms
 from adapter.matrix.patience import reached
 from adapter.matrix.position import Mark, Position
+from adapter.matrix.renewal import touched
 from adapter.matrix.stream import Stream
 from adapter.matrix.wire import Wire
 
@@ -90,25 +91,10 @@ class Intake:
         """Take note of what changed, and ask for a pass over it."""
         for room_id in topology_rooms(batch, self.me, self.types):
             self.dispatcher.company.forget(room_id)
-            if room_id in batch.left:
-                self.follower.touch({room_id: batch.left[room_id]})
-            elif self._decides(room_id, batch.joined[room_id]):
-                self.follower.touch([room_id])
-            else:
-                continue
+        rooms = touched(batch, self.follower.facts, self.me, self.types)
+        self.follower.touch(rooms)
+        for room_id in rooms:
             self.nudge(room_id)
-
-    def _decides(self, room_id: str, update: Update) -> bool:
-        """Whether it has to be read again: others' rooms may be huge, and mean little."""
-        room = shown(self.follower.fact(room_id))
-        if room is None or room.create.cause.sender == self.me or update.unread:
-            return True
-        # Of all that others' rooms say, the links of Spaces alone mean anything.
-        is_space = room.create.type == SPACE_TYPE
-        return any(
-            event.get("state_key") == self.me or (is_space and event["type"] == CHILD)
-            for event in (*update.state, *update.timeline)
-        )
 
 
 @dataclass(eq=False, slots=True)

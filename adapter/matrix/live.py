@@ -79,6 +79,24 @@ def live_filter(types: EventTypes, stream: str = "") -> Json:
     }
 
 
+def changes_filter(types: EventTypes, name: str = "") -> Json:
+    """The filter for whatever may have changed state that decides, and no message.
+
+    A `name` of its own keeps Synapse from repeating an answer. With a limit of 1 the
+    server says of more than one change that they are `limited`: more need not be told."""
+    wanted = [*types.state(), "m.room.encryption", REDACTION]
+    usual = live_filter(types, name)
+    return {
+        **usual,
+        "account_data": {"types": []},
+        "room": {
+            **usual["room"],
+            "state": {"types": wanted, "lazy_load_members": False},
+            "timeline": {"types": wanted, "limit": 1},
+        },
+    }
+
+
 def read_batch(body: object, types: EventTypes) -> Batch:
     """Read an answer to /sync.
 

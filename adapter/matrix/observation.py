@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from adapter.matrix.channels import CHANNELS, Channel, Seen
 from adapter.matrix.errors import (
@@ -39,6 +39,8 @@ from adapter.matrix.wire import Wire
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+Events = Iterable[Mapping[str, Any]]
 
 AT_ONCE: Final = 8
 """Rooms read at the same time: more made no server faster."""
@@ -81,9 +83,14 @@ async def observe(  # noqa: PLR0913 - three of them are for few callers
             raise
         log.warning("going on with a part", extra={"error": str(error)})
         complete = False
-    reader = _Reader(wire, me, types, before | after, seen, complete)
+    joined = before | after
+
+    def is_nowhere(room_id: str) -> bool:
+        return complete and room_id not in joined and room_id not in seen.rooms
+
+    reader = _Reader(wire, me, types, is_nowhere, seen.invited - joined)
     facts = await _read_snapshot(seen, me, types)
-    doubts = doubtful(facts, before | after, after, rows, me)
+    doubts = doubtful(facts, joined, after, rows, me)
     if not seen.whole:
         doubts |= own(facts, me)
     await _complete(facts, reader, doubts, after)
@@ -97,20 +104,43 @@ async def observe(  # noqa: PLR0913 - three of them are for few callers
             "complete": complete,
         },
     )
-    return Facts(facts, before | after, complete)
+    return Facts(facts, joined, complete)
 
 
 async def reread(
-    wire: Wire, me: str, facts: Facts, rooms: Collection[str], types: EventTypes
+    wire: Wire,
+    me: str,
+    facts: Facts,
+    rooms: Mapping[str, Events | None],
+    types: EventTypes,
 ) -> Facts:
     """See `rooms` as they are now, and what upgrades lead to; the rest as in `facts`.
 
-    It never finds that the bot is not in a room: only a whole observation does. What
-    is not about one room alone is raised, as by `observe`."""
-    reader = _Reader(wire, me, types, frozenset(), Seen({}), complete=False)
+    Of a room that shows nothing any more, the events given with it are believed: those
+    of the bot's own ban are all that there is. Without any, something happened there that
+    it may hide; with `None`, nothing is known to have. It never finds that the bot is not in a
+    room: only a whole observation does, and is believed until the room shows itself.
+    What is not about one room alone is raised, as by `observe`."""
+
+    def is_nowhere(room_id: str) -> bool:
+        before = facts.rooms.get(room_id)
+        return isinstance(before, Unknown) and before.absent
+
+    reader = _Reader(wire, me, types, is_nowhere)
     seen = dict(facts.rooms)
     await _complete(seen, reader, set(rooms), frozenset())
-    joined = {room for room in rooms if isinstance(seen.get(room), Present)}
+    for room_id, events in rooms.items():
+        if isinstance(seen.get(room_id), Unknown):
+            told = fact(room_id, events or (), me, types)
+            if isinstance(told, Gone):
+                before = shown(facts.rooms.get(room_id))
+                seen[room_id] = told._replace(room=told.room or before)
+    # What shows nothing of its end may hold anything: it counts as not read.
+    joined = {
+        room_id
+        for room_id, events in rooms.items()
+        if isinstance(seen.get(room_id), Present) or (events is not None and not events)
+    }
     return facts._replace(rooms=seen, joined=facts.joined | joined)
 
 
@@ -263,21 +293,21 @@ async def read_each(
 class _Reader:
     """Reads rooms by /rooms/{id}/state, some at once, and says why one cannot be read."""
 
-    def __init__(  # noqa: PLR0913 - a value with one method
+    def __init__(
         self,
         wire: Wire,
         me: str,
         types: EventTypes,
-        joined: frozenset[str],
-        seen: Seen,
-        complete: bool,
+        is_nowhere: Callable[[str], bool],
+        invited: Collection[str] = (),
     ) -> None:
+        """`is_nowhere` tells of a room that shows nothing whether the bot is known not to
+        be in it."""
         self.me = me
-        self._joined = joined
         self._wire = wire
         self._types = types
-        self._seen = seen
-        self._complete = complete
+        self._is_nowhere = is_nowhere
+        self._invited = invited
         self._unanswered = 0
 
     async def read(self, rooms: Collection[str]) -> dict[str, Fact]:
@@ -287,10 +317,9 @@ class _Reader:
     async def _read_one(self, room_id: str) -> Fact:
         if not room_id.startswith("!"):
             return Unknown("not a room id", absent=True)
-        joined = room_id in self._joined
-        if room_id in self._seen.invited and not joined:
+        if room_id in self._invited:
             return _INVITED
-        nowhere = self._complete and not joined and room_id not in self._seen.rooms
+        nowhere = self._is_nowhere(room_id)
         try:
             events = await self._wire.state(room_id)
         except (TokenRefused, RateLimited):

@@ -88,6 +88,8 @@ class Position:
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     chance: Callable[[], float] = random.random
     """A number from 0 to 1."""
+    set_back: bool = field(default=False, init=False)
+    """The server knows less than the file: it was restored from an older state."""
 
     _due: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
@@ -122,7 +124,8 @@ class Position:
         if file is not None:
             new._older.add(file.instance)
         start = start_from(file, await new._look())
-        if file is not None and file is not start and file.n > new._n:
+        new.set_back = file is not None and file is not start and file.n > new._n
+        if file is not None and new.set_back:
             told = {"database": file.n, "server": new._n}
             log.warning("the server was set back behind our position", extra=told)
         new._progress.token = start.token if start else None

@@ -219,6 +219,12 @@ class Store:
             )
         return int(number)
 
+    async def repeat_pass(self, at: int) -> None:
+        """Record that a pass found everything as the last one left it."""
+        last = await self.last_pass()
+        if last is not None:
+            await self.record_pass(at, "in sync", last.report)
+
     async def conclude_pass(self, number: int, result: str) -> None:
         """Say anew how a pass went, once all of it is done."""
         async with self.transaction():
@@ -355,6 +361,8 @@ async def set_room_meta(
         if store._db.at is not None and "updated_at" not in given:
             merged["updated_at"] = store._db.at
         merged |= {"room_id": room_id, "revision": merged["revision"] + 1}
+        # The row is not what the last look says any more, and the next has to see that.
+        await store._db.execute("DELETE FROM kept")
         await store._db.execute(
             "INSERT INTO room_meta (room_id, room_type, chat_id, space_id,"
             " matrix_user_id, platform_chat_id, name, status, reason, evidence,"

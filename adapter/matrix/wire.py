@@ -107,6 +107,11 @@ class Wire:
         return f"<Wire to {self._exchange.origin}>"
 
     @property
+    def origin(self) -> str:
+        """The homeserver's address, as it was given."""
+        return self._exchange.origin
+
+    @property
     def requests(self) -> int:
         """Requests sent so far."""
         return self._exchange.requests
@@ -280,6 +285,13 @@ class Wire:
         return found
 
     # Snapshots
+
+    async def changes(self, since: str, sync_filter: Mapping[str, Any]) -> Json:
+        """What happened after `since`, at once. Another filter each time, please: Synapse
+        repeats an answer for two minutes. A `since` that it does not take any more is
+        answered with 400 or 403."""
+        query = f"since={_encoded(since)}&set_presence=offline&timeout=0"
+        return await self._sync(query, sync_filter)
 
     async def sync_snapshot(self, sync_filter: Mapping[str, Any]) -> Json:
         """Everything that the filter lets through, as of now.

@@ -23,7 +23,7 @@ from adapter.cli.account import Account
 from adapter.matrix.channels import Channel
 from adapter.matrix.document import document
 from adapter.matrix.observation import observe
-from adapter.matrix.reconciliation import PassReport
+from adapter.matrix.reconciler import PassReport
 from adapter.matrix.rows import FIELDS, Row
 from adapter.matrix.topology import render
 from adapter.matrix.wire import Wire

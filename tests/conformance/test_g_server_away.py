@@ -29,6 +29,7 @@ async def test_47_ten_minutes_without_a_look_at_matrix(
     alice = Person(owner)
     async with living(city, platform):
         words = [await exchange(alice, chat)]
+    city.forget_look()
     before, clock = left(city.path), Clock(monkeypatch, 600.0)
     async with Proxy(homeserver.url) as proxy:
         city.client.homeserver = proxy.url

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from adapter.config import Config
     from adapter.matrix.checks.look import Diagnosis, Look
     from adapter.matrix.desired import Finding
-    from adapter.matrix.reconciliation import Reconciler
+    from adapter.matrix.reconciler import Reconciler
     from controller.model import Cause
 
 NONE, SOME = 0, 2

@@ -12,7 +12,7 @@ from adapter.cli.session import Session, connected, wait
 if TYPE_CHECKING:
     from adapter.config import Config
     from adapter.matrix.decision import Pass
-    from adapter.matrix.reconciliation import PassReport
+    from adapter.matrix.reconciler import PassReport
 
 IN_SYNC, ERROR, DRIFT, BLOCKED = 0, 1, 2, 3
 
@@ -128,4 +128,5 @@ async def _reconcile(config: Config, allow_detach: int | None) -> PassReport:
             settings=config.reconcile,
             types=config.events,
             allow_detach=allow_detach,
+            whole=True,
         )

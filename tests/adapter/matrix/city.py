@@ -236,6 +236,10 @@ class City:
         for file in self.path.parent.glob(f"{self.path.name}*"):
             file.unlink()
 
+    def forget_look(self) -> None:
+        """Lose what was seen, and no row: the next look is at everything."""
+        self.spoil("DELETE FROM kept")
+
     # The server
 
     async def position(self) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from urllib.parse import unquote
 from adapter.cli.account import Account
 from adapter.matrix.errors import WireError
 from adapter.matrix.facts import EventTypes
-from adapter.matrix.reconciliation import Reconciler
+from adapter.matrix.reconciler import Reconciler
 from adapter.matrix.settings import ReconcileSettings
 from adapter.matrix.store import Store
 from adapter.matrix.wire import Wire
@@ -80,8 +80,12 @@ class Town:
             city.bot.upgrade(two, "12"),
         )
 
-    async def passed(self, path: Path, *, slow: bool = False) -> Left:
-        """One pass over the file at `path`, with its publishing."""
+    async def passed(
+        self, path: Path, *, whole: bool = True, slow: bool = False
+    ) -> Left:
+        """One pass over the file at `path`, with its publishing.
+
+        If it is not `whole`, it looks only at what changed since the file was written."""
         city, self.noted.writes = self.city, set()
         patience = QUICK if slow else PATIENT
         wire = Wire(
@@ -93,7 +97,7 @@ class Town:
         ) as store:
             reconciler = Reconciler(wire, store, me, ReconcileSettings(), EventTypes())
             try:
-                done = await reconciler.converge()
+                done = await reconciler.converge(whole=whole)
             except WireError as failed:
                 error = type(failed).__name__
             else:

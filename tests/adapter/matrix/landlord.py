@@ -20,7 +20,7 @@ from adapter.matrix.facts import EventTypes
 from adapter.matrix.following import Follower
 from adapter.matrix.ledger import Ledger
 from adapter.matrix.provisioning import Provisioner
-from adapter.matrix.reconciliation import Reconciler
+from adapter.matrix.reconciler import Reconciler
 from adapter.matrix.settings import ReconcileSettings
 from adapter.matrix.store import Store
 from adapter.matrix.wire import Wire

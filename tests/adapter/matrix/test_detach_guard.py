@@ -204,13 +204,14 @@ async def test_a_server_that_forgets_its_rooms_is_held_off(
         shown = {room: await city.bot.state(room) for room in kept}
         proxy.at(JOINED, joined(kept), times=4)
         proxy.at(".*/versions", Answer(200, b'{"versions": ["v1.11"]}'), times=2)
-        proxy.at("GET .*/sync", snapshot(shown), times=2)
-        proxy.at(lambda request: asks(request, kept), FORBIDDEN, times=20)
+        proxy.at("GET .*/sync", snapshot(shown), times=4)
+        refused = proxy.at(lambda seen: asks(seen, kept), FORBIDDEN, times=100)
         for _ in range(2):
-            report = await city.once()
+            report = await city.once(whole=True)
             assert report.result == "blocked"
             assert len(report.decided.cache.blocked) == 10 - seen
             assert city.dump() == table
+        refused.end()
         assert (await city.once()).result == "in sync"
         assert city.dump() == table
         await city.settled()

@@ -46,8 +46,8 @@ CHANNELS: Final[dict[str, tuple[str, ...]]] = {
 PARTS: Final = [[channel] for channel in CHANNELS] if ALL else [[*CHANNELS]]
 """Each of them with a town of its own."""
 
-SNAPSHOT: Final = ("GET", "/_matrix/client/v3/sync")
-"""The last one that shows all rooms at once."""
+SNAPSHOT: Final = Read("GET", "/_matrix/client/v3/sync", 2)
+"""The last one that shows all rooms at once; the first is for the position."""
 
 OWN_READS: Final = {
     "sliding sync": {"whoami", "joined_rooms", "versions", "sync", "state"},
@@ -55,6 +55,9 @@ OWN_READS: Final = {
     "/state": {"state"},
 }
 """What a sample meets there; the rest is the same on all channels."""
+
+RENEWED: Final = "behind, what changed"
+"""The one cache with which only that is looked at."""
 
 EVERY: Final = 12
 """Of a sample: so many faults at so many reads are passed over; each cache begins later."""
@@ -99,6 +102,8 @@ class Trial:
     old: Left
     """How a pass left it when the town had not changed yet."""
     stale: Stale
+    whole: bool
+    """Or only what changed since the file was written is looked at."""
     before: Left = field(init=False)
     good: Left = field(init=False)
 
@@ -106,7 +111,7 @@ class Trial:
         """Find out how it is without any fault; returns what was read for that."""
         requests = self.town.proxy.requests
         start, self.before = len(requests), left(self.cache)
-        self.good = await self.town.passed(copied(self.cache, "good.db"))
+        self.good = await self._pass(copied(self.cache, "good.db"))
         assert self.good.error is None
         return reads(requests[start:])
 
@@ -115,10 +120,13 @@ class Trial:
         fault: Fault = self.stale if name == "stale" else FAULTS[name]()
         path = copied(self.cache, "met.db")
         planned = self.town.proxy.at(read.matches, fault, read.nth, times=ANY)
-        met = await self.town.passed(path, slow=name in SLOW)
+        met = await self._pass(path, slow=name in SLOW)
         planned.end()
-        healed = await self.town.passed(path)
+        healed = await self._pass(path)
         return self._problems(name, read, met, healed)
+
+    async def _pass(self, path: Path, *, slow: bool = False) -> Left:
+        return await self.town.passed(path, whole=self.whole, slow=slow)
 
     def _problems(
         self, name: str, read: Read, met: Left, healed: Left
@@ -150,7 +158,7 @@ class Trial:
             return "False", error
         unseen = read.room is not None and read.room not in self.town.lost
         # Without any snapshot, nothing shows a ban.
-        unseen |= read[:2] == SNAPSHOT and bool(self.before.rows)
+        unseen |= self.whole and read == SNAPSHOT and bool(self.before.rows)
         if unseen and kind_of(name, read):
             return "True", "RoomsUnknown"
         return self.good.conditions["Observed"]
@@ -223,13 +231,13 @@ async def test_every_fault_at_every_read(
                 await town.passed(copied(seen, "good.db"))
                 keeping.end()
         for turn, (name, cache) in enumerate(
-            {"in sync": seen, "behind": seen, "empty": unseen}.items()
+            {"in sync": seen, "behind": seen, RENEWED: seen, "empty": unseen}.items()
         ):
             if name == "behind":
                 await town.drift()
             for channel in channels:
                 async with seen_through(channel, proxy):
-                    trial = Trial(town, cache, old, stale)
+                    trial = Trial(town, cache, old, stale, whole=name != RENEWED)
                     found = chosen(await trial.begin(), channel, town.lost)
                     cases = [(read, fault) for read in found for fault in FAULTS]
                     for read, fault in cases if ALL else quick(cases)[turn::EVERY]:

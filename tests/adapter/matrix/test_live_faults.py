@@ -23,7 +23,7 @@ from adapter.matrix.errors import (
 )
 from adapter.matrix.faults import DatabaseDamaged
 from adapter.matrix.ledger import Ledger
-from adapter.matrix.reconciliation import Reconciler
+from adapter.matrix.reconciler import Reconciler
 from adapter.matrix.store import Store
 from adapter.matrix.wire import Wire
 from tests.adapter.matrix.city import (

@@ -1,0 +1,229 @@
+"""The kept facts in the file: written with the rows that follow from them, and believed
+as a whole or not at all.
+
+Whatever else the rows hang on is in the fingerprint, the code of the rules too: another
+version of the program looks at everything anew, and nobody has to remember to say so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Final
+
+import orjson
+
+from adapter.matrix.facts import EventTypes, Facts
+from adapter.matrix.kept import (
+    Bookmark,
+    KeptFact,
+    added,
+    digest_of_facts,
+    digest_of_rows,
+    facts_of,
+)
+from adapter.matrix.live import changes_filter
+from adapter.matrix.rows import Row
+from adapter.matrix.store import Store
+
+log = logging.getLogger(__name__)
+
+_DECIDING: Final = (
+    "facts.py",
+    "kept.py",
+    "identity.py",
+    "rules",
+    "topology.py",
+    "decision.py",
+)
+"""What makes facts of events, and rows of facts."""
+
+
+class Keeper:
+    """The tables kept, facts and due of an open cache, for one account of one server."""
+
+    def __init__(self, store: Store, me: str, origin: str, types: EventTypes) -> None:
+        self._store = store
+        self._db = store.connection
+        self._fingerprint = fingerprint(me, origin, types)
+        self._version: int | None = None
+        """Changes when another connection has written to the file."""
+        self.bookmark: Bookmark | None = None
+        """How far that goes which is kept, and is known to stand."""
+
+    async def load(self, rows: Mapping[str, Row]) -> Facts | None:
+        """What was kept, if it and `rows`, all that there are, are as they were written.
+
+        `None`, and the reason in the log, if anything differs."""
+        self.bookmark = None
+        version = await self._data_version()
+        found = await self._db.fetch(
+            "SELECT token, ahead, whole_at, fingerprint, digest FROM kept"
+        )
+        if not found:
+            return None
+        token, ahead, whole_at, mark, digest = found[0]
+        if mark != self._fingerprint:
+            _refuse("another version, account or server made it")
+            return None
+        facts = await self._facts()
+        if digest != added((digest_of_rows(rows.values()), digest_of_facts(facts))):
+            _refuse("somebody else wrote to it")
+            return None
+        due = await self._db.fetch("SELECT room_id FROM due")
+        self._version = version
+        rooms = frozenset(room for (room,) in due)
+        self.bookmark = Bookmark(token, ahead, whole_at, rooms)
+        return facts_of(facts)
+
+    async def stands(self) -> bool:
+        """Whether what was kept is still as this process wrote it.
+
+        It looks at all of it only if somebody else wrote to the file meanwhile."""
+        if self.bookmark is None:
+            return False
+        if await self._data_version() != self._version:
+            return await self.load(await self._store.rows()) is not None
+        return bool(await self._db.fetch("SELECT 1 FROM kept"))
+
+    async def forget(self) -> None:
+        """Believe nothing of what is kept: the next pass looks at everything."""
+        self.bookmark = None
+        async with self._store.transaction():
+            await self._db.execute("DELETE FROM kept")
+
+    async def keep(
+        self,
+        facts: Collection[KeptFact],
+        rows: Mapping[str, Row],
+        due: Iterable[str],
+        *,
+        token: str,
+        at: int,
+    ) -> Bookmark:
+        """Keep a look at everything, made `at`, and the rows that there are after it.
+
+        The bookmark holds as soon as it is committed; so for the next two."""
+        self._version = await self._data_version()
+        mark = Bookmark(token, None, at, frozenset(due))
+        async with self._store.transaction():
+            before = set(await self._facts())
+            await self._write(set(facts) - before)
+            await self._db.execute_many(
+                "DELETE FROM facts WHERE room_id = ?",
+                [
+                    (r,)
+                    for r in {o.room_id for o in before} - {o.room_id for o in facts}
+                ],
+            )
+            digest = added((digest_of_rows(rows.values()), digest_of_facts(facts)))
+            await self._db.execute(
+                "INSERT OR REPLACE INTO kept (only, token, fingerprint, digest, whole_at)"
+                " VALUES (1, ?, ?, ?, ?)",
+                [token, self._fingerprint, digest, at],
+            )
+            await self._set_due(mark.due)
+        return mark
+
+    async def renew(
+        self,
+        facts: Collection[KeptFact],
+        rows: Collection[tuple[Row | None, Row]],
+        due: Iterable[str],
+        *,
+        token: str | None = None,
+        ahead: str | None = None,
+    ) -> Bookmark | None:
+        """Keep what changed: these facts, and these rows, as they were and are.
+
+        Where nothing is kept any more, nothing is kept of this either. Without `token`
+        it goes as far as before."""
+        async with self._store.transaction():
+            found = await self._db.fetch("SELECT digest FROM kept")
+            if not found or self.bookmark is None:
+                return None
+            old = await self._facts([one.room_id for one in facts])
+            await self._write(facts)
+            digest = added(
+                (
+                    *found[0],
+                    digest_of_facts(facts),
+                    -digest_of_facts(old),
+                    digest_of_rows(new for _, new in rows),
+                    -digest_of_rows(row for row, _ in rows if row is not None),
+                )
+            )
+            await self._db.execute("UPDATE kept SET digest = ?", [digest])
+            mark = self.bookmark._replace(due=frozenset(due))
+            await self._set_due(mark.due)
+            return mark if token is None else await self.move(mark, token, ahead)
+
+    async def move(self, mark: Bookmark, token: str, ahead: str | None) -> Bookmark:
+        """Whatever happened before `token` is kept."""
+        async with self._store.transaction():
+            await self._db.execute(
+                "UPDATE kept SET token = ?, ahead = ?", [token, ahead]
+            )
+        return mark._replace(token=token, ahead=ahead)
+
+    async def _facts(self, rooms: Collection[str] | None = None) -> list[KeptFact]:
+        """All facts, or those of `rooms`."""
+        sql, given = (
+            "SELECT room_id, joined, CAST(fact AS BLOB) FROM facts",
+            list[str](),
+        )
+        if rooms is not None:
+            sql += " WHERE room_id IN (SELECT value FROM json_each(?))"
+            given.append(json.dumps(list(rooms)))
+        found = await self._db.fetch(sql, given)
+        return [KeptFact(room, bool(joined), fact) for room, joined, fact in found]
+
+    async def _write(self, facts: Iterable[KeptFact]) -> None:
+        await self._db.execute_many(
+            "INSERT OR REPLACE INTO facts (room_id, joined, fact) VALUES (?, ?, ?)",
+            list(facts),
+        )
+
+    async def _set_due(self, rooms: Iterable[str]) -> None:
+        await self._db.execute("DELETE FROM due")
+        await self._db.execute_many(
+            "INSERT INTO due (room_id) VALUES (?)", [(room,) for room in rooms]
+        )
+
+    async def _data_version(self) -> int:
+        ((version,),) = await self._db.fetch("PRAGMA data_version")
+        return int(version)
+
+
+def fingerprint(me: str, origin: str, types: EventTypes) -> str:
+    """What facts and rows hang on, beside Matrix: of two that differ, one is outdated."""
+    about = orjson.dumps((me, origin, types, changes_filter(types)), default=list)
+    return hashlib.sha256(_code() + about).hexdigest()
+
+
+@cache
+def _code() -> bytes:
+    """A digest of the code that decides."""
+    here, code = files(__package__), hashlib.sha256()
+    for name in _DECIDING:
+        for source in _sources(here / name):
+            code.update(source.name.encode() + b"\0" + source.read_bytes())
+    return code.digest()
+
+
+def _sources(place: Traversable) -> list[Traversable]:
+    if place.is_file():
+        return [place]
+    return sorted(
+        (one for one in place.iterdir() if one.name.endswith(".py")),
+        key=lambda one: one.name,
+    )
+
+
+def _refuse(why: str) -> None:
+    log.info("what was kept is not believed", extra={"why": why})

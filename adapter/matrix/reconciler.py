@@ -1,0 +1,398 @@
+"""One pass: rows, a look at Matrix, the decision, the cache. Then what is due in Matrix.
+
+A pass looks at everything, or takes what was kept of the last look and reads what changed
+since. The second is the same as the first, but for what no server tells of by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from adapter.matrix.columns import wanted
+from adapter.matrix.decision import DAY, Pass, aged, decide, owed, withheld
+from adapter.matrix.desired import Finding
+from adapter.matrix.document import finding
+from adapter.matrix.errors import RateLimited, TokenRefused, Unreachable, WireError
+from adapter.matrix.facts import EventTypes, Fact, Facts
+from adapter.matrix.keeping import Keeper
+from adapter.matrix.kept import Bookmark, KeptFact, kept_fact
+from adapter.matrix.ledger import Ledger
+from adapter.matrix.observation import check_account, observe, reread
+from adapter.matrix.publishing import Pace, Publisher
+from adapter.matrix.renewal import changes
+from adapter.matrix.rows import Row
+from adapter.matrix.settings import ReconcileSettings
+from adapter.matrix.store import Store
+from adapter.matrix.wire import Wire
+from controller.apply import Report, Result, Target, apply
+from controller.conditions import Condition
+from controller.plan import Plan
+
+log = logging.getLogger(__name__)
+
+COMMANDS_COUNT = 30 * DAY
+"""Ms for which the guard knows what the bot's own commands wrote."""
+_SLICE = 500  # facts that are made ready to be kept in one go
+
+
+class Observation(NamedTuple):
+    """What was seen of Matrix, and what of it is new."""
+
+    facts: Facts
+    changed: Mapping[str, Fact] | None = None
+    """Facts that were read since something was kept; `None`: everything was looked at."""
+    token: str | None = None
+    """A position of /sync: whatever happened before it is in the facts."""
+    ahead: str | None = None
+    """Maybe a later one: see `kept.Kept`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassReport:
+    """What one pass decided, and what became of its steps."""
+
+    decided: Pass
+    cache: Report
+    publish: Report = field(default_factory=lambda: Report(Plan()))
+    number: int | None = None
+    """The id of its record; `None` of one that had nothing to tell."""
+
+    @property
+    def result(self) -> str:
+        """`blocked`, `failed`, `waiting`, `converged` or `in sync`: the first that holds."""
+        counts = self.cache.counts + self.publish.counts
+        if self.decided.cache.blocked:
+            return "blocked"
+        if counts[Result.FAILED]:
+            return "failed"
+        if counts[Result.WAITING] or counts[Result.STALE]:
+            return "waiting"
+        return "converged" if counts else "in sync"
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciler:
+    """Passes of one account over one open cache. One pass at a time, please."""
+
+    wire: Wire
+    store: Store
+    me: str
+    settings: ReconcileSettings
+    types: EventTypes
+    _keeper: Keeper = field(init=False)
+
+    def __post_init__(self) -> None:
+        keeper = Keeper(self.store, self.me, self.wire.origin, self.types)
+        object.__setattr__(self, "_keeper", keeper)
+
+    @property
+    def keeper(self) -> Keeper:
+        """What is kept in the file of a look at Matrix; it is the same for all passes."""
+        return self._keeper
+
+    async def look(self, allow_detach: int | None = None) -> Pass:
+        """Decide what a pass over everything would do, and write nothing.
+
+        Raises `WireError`. Rows are read before Matrix is: what changes meanwhile is as
+        Matrix has it."""
+        rows = await self.store.rows()
+        return await self.decide(await self.see(rows), rows, allow_detach=allow_detach)
+
+    async def see(self, rows: Collection[str]) -> Facts:
+        """Observe everything that there is, and what `rows` names."""
+        return await observe(self.wire, self.me, rows=rows, types=self.types)
+
+    async def observed(self, rows: Collection[str]) -> Observation:
+        """See everything, with the position that it is to be kept for.
+
+        Without a position nothing is kept, and the next pass looks at everything, too."""
+        token = None
+        try:
+            # Before the look: whatever it may miss, of what happens meanwhile, is after it.
+            token = await self.wire.live_token()
+        except (TokenRefused, RateLimited, Unreachable):
+            raise
+        except WireError as error:
+            log.warning("no position to go on from", extra={"error": str(error)})
+        return Observation(await self.see(rows), token=token)
+
+    async def renewed(self, facts: Facts, mark: Bookmark) -> Observation | None:
+        """See what changed since these facts, and what is due; `None` if nobody can tell."""
+        found = await changes(self.wire, self.me, self.types, facts, mark.token)
+        if found is None:
+            return None
+        rooms = {**dict.fromkeys(mark.due), **found.rooms}
+        seen = await reread(self.wire, self.me, facts, rooms, self.types)
+        return Observation(seen, changed(facts, seen), *found.moved(mark))
+
+    async def decide(
+        self,
+        facts: Facts,
+        rows: Mapping[str, Row],
+        *,
+        allow_detach: int | None = None,
+        hold: frozenset[str] = frozenset(),
+        findings: tuple[Finding, ...] = (),
+    ) -> Pass:
+        """Decide what a pass with these facts would do, with all that is remembered.
+
+        `findings` are reported beside its own."""
+        at = now()
+        decided = decide(
+            await self.aged(facts, at),
+            rows,
+            self.me,
+            self.settings,
+            allow_detach=allow_detach,
+            hold=hold,
+            commanded=await Ledger(self.store).commanded(at - COMMANDS_COUNT),
+            withheld=withheld(await self.store.publications(at - DAY), at),
+            types=self.types,
+            observed_at=at,
+        )
+        want = decided.want
+        return replace(
+            decided, want=want._replace(findings=(*want.findings, *findings))
+        )
+
+    async def aged(self, facts: Facts, at: int | None = None) -> Facts:
+        """The facts, with what was unread for too long by `at` (now) marked so."""
+        unread = await self.store.unread()
+        limit = self.settings.full_interval
+        return aged(facts, unread, now() if at is None else at, limit)
+
+    async def converge(
+        self, allow_detach: int | None = None, *, whole: bool = False
+    ) -> PassReport:
+        """Observation, and bring the cache in line, in one transaction.
+
+        Everything is looked at if it is asked for, or was not for a `full_interval`, or
+        if what was kept cannot be trusted. When Matrix cannot be seen, that is recorded,
+        no row changes, and it raises."""
+        rows = await self.store.rows()
+        kept = None if whole else await self.keeper.load(rows)
+        mark = self.keeper.bookmark
+        async with self.recording():
+            seen = None
+            if kept and mark and not self.is_outdated(mark):
+                await check_account(self.wire, self.me)
+                seen = await self.renewed(kept, mark)
+            seen = seen or await self.observed(rows)
+        decided = await self.decide(seen.facts, rows, allow_detach=allow_detach)
+        return await self.carry_out(decided, rows, seen)
+
+    def is_outdated(self, mark: Bookmark) -> bool:
+        """Whether it is time to look at everything again; also after a clock went back."""
+        return not 0 <= now() - mark.whole_at < self.settings.full_interval * 1000
+
+    @asynccontextmanager
+    async def recording(self) -> AsyncIterator[None]:
+        """Record it as a failed pass when Matrix cannot be seen inside."""
+        try:
+            yield
+        except WireError as error:
+            await self._record_failure(error)
+            raise
+
+    async def carry_out(
+        self,
+        decided: Pass,
+        rows: Mapping[str, Row],
+        seen: Observation,
+        *,
+        after: PassReport | None = None,
+    ) -> PassReport:
+        """Bring the cache in line with what was decided over `rows`, and keep what was
+        `seen`, in one transaction.
+
+        With `after`, the pass that this one follows, it is recorded only if it has
+        anything to tell."""
+        ready = await _encoded(seen)
+        if seen.changed is None:
+            self.keeper.bookmark = None  # what is kept is older than what was seen
+        async with self.store.transaction(decided.observed_at):
+            report = await apply(decided.cache, self.store)
+            await self.store.remember_unread(decided.unread, decided.observed_at)
+            mark = await self._keep(seen, ready, decided, rows, report)
+            done = PassReport(decided, report)
+            if after is None or report.plan or _news(after.decided, decided):
+                told = _told(decided)
+                number = await self.store.record_pass(
+                    decided.observed_at, done.result, told
+                )
+                done = replace(done, number=number)
+            said = [] if after else [observed(decided)]
+            await self.store.set_conditions([*said, converged(decided, report)])
+        self.keeper.bookmark = mark
+        level = logging.INFO if report.plan else logging.DEBUG
+        counts = {str(result): n for result, n in report.counts.items()}
+        log.log(level, "converged", extra={"cache": counts, **_sizes(decided)})
+        return done
+
+    async def _keep(
+        self,
+        seen: Observation,
+        ready: list[KeptFact],
+        decided: Pass,
+        rows: Mapping[str, Row],
+        report: Report,
+    ) -> Bookmark | None:
+        """Keep what was seen, with the rows that this pass has just written."""
+        done = {o.key.name for o in report.outcomes if o.result is Result.APPLIED}
+        steps = {step.key.name: step for step in decided.cache.steps}
+        written = {room_id: wanted(steps[room_id]) for room_id in done}
+        due = owed(decided) | (steps.keys() - done)
+        if seen.changed is not None:
+            pairs = [(rows.get(room_id), row) for room_id, row in written.items()]
+            return await self.keeper.renew(
+                ready, pairs, due, token=seen.token, ahead=seen.ahead
+            )
+        if seen.token is None:
+            return None
+        at = decided.observed_at
+        return await self.keeper.keep(
+            ready, {**rows, **written}, due, token=seen.token, at=at
+        )
+
+    async def nothing_changed(self, token: str, ahead: str | None) -> None:
+        """Record a pass that found nothing to look at."""
+        mark, at = self.keeper.bookmark, now()
+        async with self.store.transaction(at):
+            if mark is not None:
+                mark = await self.keeper.move(mark, token, ahead)
+            await self.store.repeat_pass(at)
+            await self.store.set_conditions([unchanged(at)])
+        self.keeper.bookmark = mark
+
+    async def publish(self, done: PassReport, *, patience: float | None) -> PassReport:
+        """Publish what is due, waiting for the server's limits as long as `patience`."""
+        pace = Pace(self.settings.publish_rate, patience)
+        target = Publisher(self.wire, self.store, pace, self.types, now)
+        return await self.publish_to(target, done)
+
+    async def publish_to(self, target: Target, done: PassReport) -> PassReport:
+        """Publish what a pass left due, and record how that went."""
+        done = replace(done, publish=await apply(done.decided.publish, target))
+        async with self.store.transaction():
+            if done.number is not None:
+                await self.store.conclude_pass(done.number, done.result)
+            await self.store.set_conditions([published(done.publish, now())])
+        return done
+
+    async def _record_failure(self, error: WireError) -> None:
+        at = now()
+        async with self.store.transaction(at):
+            await self.store.record_pass(at, "failed", {"error": str(error)})
+            await self.store.set_conditions([unobserved(error, at)])
+
+
+def changed(before: Facts, after: Facts) -> dict[str, Fact]:
+    """The facts of `after` that are others than those of `before`."""
+    newly = before.joined ^ after.joined
+    return {
+        room_id: found
+        for room_id, found in after.rooms.items()
+        if before.rooms.get(room_id) != found or room_id in newly
+    }
+
+
+async def _encoded(seen: Observation) -> list[KeptFact]:
+    """What is new, ready to be kept; messages are answered meanwhile."""
+    facts = seen.facts.rooms if seen.changed is None else seen.changed
+    ready: list[KeptFact] = []
+    for room_id, found in facts.items():
+        ready.append(kept_fact(room_id, found, seen.facts.joined))
+        if len(ready) % _SLICE == 0:
+            await asyncio.sleep(0)
+    return ready
+
+
+# --- conditions --------------------------------------------------------------
+
+
+def observed(decided: Pass) -> Condition:
+    """Matrix was looked at as a whole; single rooms may have refused to show themselves."""
+    at, vain = decided.observed_at, len(decided.want.unknown) - decided.want.waiting
+    if vain:
+        message = f"all rooms were looked at, {vain} of them in vain"
+        return Condition("Observed", "True", "RoomsUnknown", message, at)
+    return Condition("Observed", "True", "Complete", "all rooms were looked at", at)
+
+
+def unchanged(at: int) -> Condition:
+    message = "nothing has changed since all rooms were looked at"
+    return Condition("Observed", "True", "Complete", message, at)
+
+
+def unobserved(error: WireError, at: int) -> Condition:
+    return Condition("Observed", "False", type(error).__name__, str(error), at)
+
+
+def converged(decided: Pass, report: Report) -> Condition:
+    """Whether the cache says what Matrix says."""
+    at = decided.observed_at
+    if report.plan.blocked:
+        message = (
+            f"{len(report.plan.blocked)} changes would give up more rooms at once than "
+            "the guard lets through; look at `spacekeeper plan`, then let them through "
+            "with --allow-detach, of `run` or of `reconcile`"
+        )
+        return Condition("Converged", "False", "Blocked", message, at)
+    if report.failed:
+        return Condition("Converged", "False", "Failed", report.failed[0].detail, at)
+    if report.counts[Result.STALE]:
+        message = "rows changed during the pass; the next one looks again"
+        return Condition("Converged", "False", "Stale", message, at)
+    if decided.want.waiting:
+        message = f"{decided.want.waiting} rooms wait until every room can be read"
+        return Condition("Converged", "False", "Waiting", message, at)
+    return Condition(
+        "Converged", "True", "InSync", "the cache says what Matrix says", at
+    )
+
+
+def published(report: Report, at: int) -> Condition:
+    """Whether Matrix says of the bot's rooms all that it should."""
+    if report.failed:
+        return Condition("Published", "False", "Failed", report.failed[0].detail, at)
+    waiting = report.counts[Result.WAITING] + report.counts[Result.STALE]
+    if waiting:
+        message = f"{waiting} state events are left to later passes"
+        return Condition("Published", "False", "Waiting", message, at)
+    return Condition("Published", "True", "Done", "nothing is due", at)
+
+
+def _news(before: Pass, decided: Pass) -> bool:
+    """Whether `status` would show something else than before."""
+    old, new = before.want, decided.want
+    return (old.findings, old.unknown) != (new.findings, new.unknown)
+
+
+def _told(decided: Pass) -> dict[str, Any]:
+    """What `status` shows of a pass."""
+    return {
+        "complete": decided.complete,
+        "findings": [finding(found) for found in decided.want.findings],
+        "unknown": dict(decided.want.unknown),
+        **_sizes(decided),
+    }
+
+
+def _sizes(decided: Pass) -> dict[str, int]:
+    return {
+        "rooms": len(decided.want.rooms),
+        "changes": len(decided.cache.steps),
+        "blocked": len(decided.cache.blocked),
+        "to_publish": len(decided.publish.steps),
+    }
+
+
+def now() -> int:
+    """Ms since the epoch."""
+    return time.time_ns() // 1_000_000

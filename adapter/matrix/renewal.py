@@ -1,0 +1,88 @@
+"""What changed since a look at Matrix: one request, and then the rooms that it names.
+
+It tells of changes, never of absence: a room that an administrator purged is in no answer
+of this kind, and only a look at everything misses it.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from adapter.matrix.errors import RateLimited, TokenRefused, Unreachable, WireError
+from adapter.matrix.facts import CHILD, SPACE_TYPE, EventTypes, Facts, shown
+from adapter.matrix.kept import Bookmark
+from adapter.matrix.live import (
+    Batch,
+    Update,
+    changes_filter,
+    read_batch,
+    topology_rooms,
+)
+from adapter.matrix.observation import Events
+from adapter.matrix.wire import Wire
+
+log = logging.getLogger(__name__)
+
+
+class Changes(NamedTuple):
+    """The rooms to read again, and the position that they are to be read for."""
+
+    token: str
+    rooms: Mapping[str, Events]
+    """With what to believe of a room that shows nothing any more."""
+    says_nothing: bool
+    """Nothing happened. Or the answer was cut: to be believed when it comes twice."""
+
+    def moved(self, mark: Bookmark) -> tuple[str, str | None]:
+        """From where the next pass goes on, and what it may confirm."""
+        if self.says_nothing:
+            return mark.ahead or mark.token, self.token
+        return self.token, None
+
+
+async def changes(
+    wire: Wire, me: str, types: EventTypes, facts: Facts, token: str
+) -> Changes | None:
+    """What may have changed since `token`; `None` if the server does not say.
+
+    Raises what would keep it from saying anything else as well."""
+    try:
+        body = await wire.changes(token, changes_filter(types, str(uuid.uuid4())))
+        batch = read_batch(body, types)
+    except (TokenRefused, RateLimited, Unreachable):
+        raise
+    except WireError as error:
+        log.warning("nobody tells what changed", extra={"error": str(error)})
+        return None
+    rooms = touched(batch, facts, me, types)
+    return Changes(batch.token, rooms, not (batch.joined or batch.left))
+
+
+def touched(
+    batch: Batch, facts: Facts, me: str, types: EventTypes
+) -> dict[str, Events]:
+    """The rooms of a batch that have to be read again, with the events of those that
+    the bot is not in any more."""
+    found: dict[str, Events] = {}
+    for room_id in topology_rooms(batch, me, types):
+        if room_id in batch.left:
+            found[room_id] = batch.left[room_id]
+        elif _decides(facts, room_id, batch.joined[room_id], me):
+            found[room_id] = ()
+    return found
+
+
+def _decides(facts: Facts, room_id: str, update: Update, me: str) -> bool:
+    """Whether it has to be read again: others' rooms may be huge, and mean little."""
+    room = shown(facts.rooms.get(room_id))
+    if room is None or room.create.cause.sender == me or update.unread:
+        return True
+    # Of all that others' rooms say, the links of Spaces alone mean anything.
+    is_space = room.create.type == SPACE_TYPE
+    return any(
+        event.get("state_key") == me or (is_space and event["type"] == CHILD)
+        for event in (*update.state, *update.timeline)
+    )
