@@ -8,10 +8,10 @@ EVERY ?= 1
 PIP = $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help test conformance crash-matrix faults soak demo check lint format lock clean
+.PHONY: help test conformance crash-matrix faults soak bench bench-quick bench-profiles demo check lint format lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 test: $(READY) ## Run the tests (ARGS='-n0 -k word' goes to pytest)
 	@$(BIN)/pytest $(ARGS)
@@ -30,6 +30,15 @@ faults: $(READY) ## Put every fault at every read and every write (an hour)
 soak: $(READY) ## Let people, faults and time do their worst, for minutes; count it
 	@SOAK=all $(BIN)/pytest -o faulthandler_timeout=0 \
 	  tests/adapter/matrix/test_live_equals_cold.py tests/soak $(ARGS)
+
+bench: $(READY) ## Measure what the bot costs beside the wire; write docs/benchmarks.md
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-quick: $(READY) ## Fail if it costs more than it should, in a small world
+	@$(BIN)/python -m benchmarks --quick $(ARGS)
+
+bench-profiles: $(READY) ## Record where the time goes, as flame graphs in docs/profiles
+	@$(BIN)/python -m benchmarks.profiling $(ARGS)
 
 demo: $(READY) ## Show the whole story once, on an embedded homeserver
 	@$(BIN)/spacekeeper demo
@@ -53,7 +62,7 @@ lock: $(READY) ## Rewrite requirements.lock (ARGS=--upgrade takes the newest of 
 	  --quiet --output-file requirements.lock $(ARGS)
 
 clean: ## Remove the environment and everything that was made
-	@rm -rf .venv dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@rm -rf .venv .bench dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A lock that changed means an environment made anew: nothing unlisted is left in it.

@@ -2,7 +2,7 @@
 
 python -m tests.faults.naive_bot LOGIN [--careful]
 
-LOGIN is a JSON file as that of benchmarks/bare_bot.py. It keeps its place in `bot.db`, so
+LOGIN is a JSON file as that of benchmarks/peers/echo_bot.py. It keeps its place in `bot.db`, so
 that a restart answers what was said meanwhile. With `--careful` an answer derives its
 transaction id from the event that it answers; without, as matrix-nio has it, from chance.
 """

@@ -1,6 +1,6 @@
 """The bot of every matrix-nio tutorial: it says what it hears. It is what we compare with.
 
-python benchmarks/bare_bot.py LOGIN
+python echo_bot.py LOGIN
 
 LOGIN is a JSON file with homeserver, user_id, device_id and access_token. A line on
 stderr says when it listens.

@@ -1,0 +1,1 @@
+"""What Spacekeeper costs beside what the wire costs: `python -m benchmarks --help`."""

@@ -1,0 +1,97 @@
+"""Measure what the bot costs beside what the wire costs.
+
+    python -m benchmarks                  all rows; writes docs/benchmarks.md
+    python -m benchmarks --quick          a small world; 1 if a goal is missed
+    python -m benchmarks --only 1,4       the parts with these rows, on the terminal
+
+Starts its own homeserver and makes its own rooms, which are kept in .bench for the next
+run. So are the clients that it compares with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from benchmarks import plots, report
+from benchmarks.harness import Outcome, Row, Verdict
+from benchmarks.registry import PARTS, Part
+from benchmarks.setting import CACHE, FULL, QUICK, Pace, setting
+
+DOCS: Final = Path("docs")
+
+
+async def measure(parts: Sequence[Part], pace: Pace) -> list[Outcome]:
+    """What each part found; each prints its rows as soon as it has them."""
+    outcomes = []
+    began = time.perf_counter()
+    async with setting(pace, CACHE) as found:
+        print(f"{found.large.rooms:,} rooms after {time.perf_counter() - began:.0f} s")
+        for part in parts:
+            outcome = await part.measure(found)
+            took = time.perf_counter() - began
+            print(f"\n{took:.0f} s\n{report.terminal(outcome.rows)}", flush=True)
+            outcomes.append(outcome)
+    return outcomes
+
+
+def write(outcomes: Sequence[Outcome], pace: Pace, docs: Path, seconds: float) -> None:
+    """Write the page and its plots."""
+    rows = _rows(outcomes)
+    pictures = {"benchmarks/goals.svg": "Each row beside its goal"}
+    plots.draw_goals(rows, docs / "benchmarks/goals.svg")
+    for outcome in outcomes:
+        if (chart := outcome.chart) is not None:
+            plots.draw(chart, docs / f"benchmarks/{chart.name}.svg")
+            pictures[f"benchmarks/{chart.name}.svg"] = chart.title
+    (docs / "benchmarks.md").write_text(report.document(rows, pictures, pace, seconds))
+
+
+def main() -> None:
+    args = _arguments()
+    pace = QUICK if args.quick else FULL
+    pace = replace(
+        pace, spaces=args.spaces or pace.spaces, rounds=args.rounds or pace.rounds
+    )
+    parts = [part for part in PARTS if args.only is None or args.only & {*part.numbers}]
+    began = time.perf_counter()
+    outcomes = asyncio.run(measure(parts, pace))
+    if not args.quick and args.only is None:
+        write(outcomes, pace, args.docs, time.perf_counter() - began)
+    missed = [row for row in _rows(outcomes) if row.verdict is Verdict.MISSED]
+    if args.quick and missed:
+        sys.exit(f"\n{len(missed)} goals are missed:\n{report.terminal(missed)}")
+
+
+def _rows(outcomes: Sequence[Outcome]) -> list[Row]:
+    """In the order of their numbers, whichever part they come from."""
+    rows = [row for outcome in outcomes for row in outcome.rows]
+    return sorted(rows, key=lambda row: row.number)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", type=_numbers, metavar="ROW,...")
+    parser.add_argument("--spaces", type=int, help="of the large world")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--docs", type=Path, default=DOCS, help="where the page goes")
+    return parser.parse_args()
+
+
+def _numbers(text: str) -> set[int]:
+    return {int(number) for number in text.split(",")}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""The plots of docs/benchmarks.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.harness import Chart, Row, Sense, Verdict, figure
+
+_COLOURS: Final = {
+    Verdict.REACHED: "#2a7f62",
+    Verdict.WITHIN_NOISE: "#c9a227",
+    Verdict.MISSED: "#b23a48",
+}
+_BAR: Final = "#4a6fa5"
+_INK: Final = "#333333"
+
+mpl.rcParams.update(
+    {
+        "font.size": 9,
+        "svg.hashsalt": "spacekeeper",  # the same figures, the same file
+        "text.parse_math": False,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.edgecolor": _INK,
+    }
+)
+
+
+def draw_goals(rows: Sequence[Row], path: Path) -> None:
+    """How many times its goal each row is off it, or below."""
+    drawn, axes = _axes(len(rows), "times the goal: left of the line it is reached")
+    for place, row in enumerate(rows):
+        share = _share(row, row.median)
+        low, high = sorted(_share(row, edge) for edge in _edges(row))
+        colour = _COLOURS[row.verdict]
+        axes.plot([low, high], [place, place], color=colour, linewidth=4, alpha=0.35)
+        axes.plot(share, place, "o", color=colour)
+        axes.annotate(
+            f"{figure(row.median)} {row.goal.unit}",
+            (high, place),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            color=_INK,
+        )
+    axes.axvline(1, color=_INK, linewidth=1)
+    axes.set_xscale("log")
+    axes.margins(x=0.15)
+    axes.xaxis.set_major_formatter(lambda value, _: figure(value))
+    axes.set_yticks(
+        range(len(rows)), [f"{row.number}  {row.what} ({row.goal})" for row in rows]
+    )
+    _save(drawn, path)
+
+
+def draw(chart: Chart, path: Path) -> None:
+    """A bar for each median, and a dot for each round."""
+    drawn, axes = _axes(len(chart.bars), chart.unit)
+    for place, values in enumerate(chart.bars.values()):
+        axes.barh(place, median(values), color=_BAR, height=0.6)
+        axes.plot(values, [place] * len(values), ".", color=_INK, markersize=4)
+        axes.annotate(
+            f"{figure(median(values))} {chart.unit}",
+            (max(values), place),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            color=_INK,
+        )
+    axes.margins(x=0.12)
+    axes.set_title(chart.title, loc="left")
+    axes.set_yticks(range(len(chart.bars)), list(chart.bars))
+    _save(drawn, path)
+
+
+def _axes(lines: int, label: str) -> tuple[Figure, Axes]:
+    drawn = Figure(figsize=(9, 1.2 + 0.32 * lines), layout="constrained")
+    axes = drawn.subplots()
+    axes.invert_yaxis()
+    axes.set_xlabel(label)
+    axes.tick_params(axis="y", length=0)
+    return drawn, axes
+
+
+def _share(row: Row, value: float) -> float:
+    """1 where the goal is just reached, and more where it is not."""
+    least = row.goal.limit / 1000
+    if row.goal.sense is Sense.AT_LEAST:
+        return row.goal.limit / max(value, least)
+    return max(value, least) / row.goal.limit
+
+
+def _edges(row: Row) -> tuple[float, float]:
+    return row.median - row.noise, row.median + row.noise
+
+
+def _save(drawn: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawn.savefig(path, metadata={"Date": None})

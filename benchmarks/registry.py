@@ -1,0 +1,34 @@
+"""Which parts the suite has. A part whose code is not there is not in the list."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from benchmarks.harness import Outcome
+from benchmarks.rows import command_line, messages, onboarding, passes, starts
+from benchmarks.setting import Setting
+from benchmarks.world import World
+
+
+class Part(NamedTuple):
+    """Rows that are measured together."""
+
+    numbers: tuple[int, ...]
+    measure: Callable[[Setting], Awaitable[Outcome]]
+
+
+PARTS: Final = (
+    Part((1, 2, 3), starts.measure),
+    Part((4, 5), passes.measure),
+    Part((10,), onboarding.measure),
+    Part((11,), messages.measure),
+    Part((12,), command_line.measure),
+)
+
+PROFILES: Final[Mapping[str, Callable[[World, Path], Awaitable[None]]]] = {
+    "cold-start": starts.cold_starts,
+    "restart": starts.restarts,
+}
+"""Name of the flame graph -> what it shows, done often enough to be seen."""

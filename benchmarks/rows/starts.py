@@ -1,0 +1,175 @@
+"""Rows 1, 2 and 3: the bot starts, without its database and with it.
+
+A start ends when a word that was said as soon as the bot was ready has been answered. It
+is held against the wire alone, and against clients that know all rooms after their first
+sync, and answer nothing yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from adapter.cli.people import Person
+from adapter.matrix.channels import WINDOW
+from benchmarks import floors
+from benchmarks.harness import (
+    Chart,
+    Outcome,
+    Row,
+    at_least,
+    at_most,
+    in_turn,
+    ratios,
+    seconds,
+)
+from benchmarks.peers.running import Peer, installed, login_file, time_of
+from benchmarks.serving import Start, start
+from benchmarks.setting import Setting
+from benchmarks.world import World
+
+COLD: Final = "cold start"
+RESTART: Final = "restart"
+SMALL: Final = "restart, small world"
+AT_ONCE: Final = "bare request, one answer"
+WINDOWS: Final = f"bare requests, {WINDOW} rooms each"
+
+WATCHED: Final = 5
+"""Starts in one flame graph."""
+
+
+class Starts:
+    """The bot of one world, started again and again."""
+
+    def __init__(self, world: World, folder: Path) -> None:
+        self._world = world
+        self._person = Person(world.owner)
+        self._folder = folder
+
+    async def cold(self) -> Start:
+        with TemporaryDirectory(dir=self._folder) as folder:
+            return await self._start(Path(folder) / "cold.db")
+
+    async def again(self) -> Start:
+        return await self._start(self._folder / f"kept-{self._world.rooms}.db")
+
+    async def _start(self, database: Path) -> Start:
+        world = self._world
+        return await start(world.bot, database, self._person, world.chats[0])
+
+
+async def cold_starts(world: World, folder: Path) -> None:
+    starts = Starts(world, folder)
+    for _ in range(WATCHED):
+        await starts.cold()
+
+
+async def restarts(world: World, folder: Path) -> None:
+    starts = Starts(world, folder)
+    for _ in range(WATCHED):
+        await starts.again()
+
+
+async def measure(setting: Setting) -> Outcome:
+    large, small = setting.large, setting.small
+    ours, ours_small = (Starts(world, setting.scratch) for world in (large, small))
+    peers = () if setting.pace.quick else await installed(setting.cache)
+    login = login_file(large.bot, setting.scratch)
+
+    async def bare(window: int | None) -> Start:
+        took = await floors.snapshot(large.bot, large.rooms, window)
+        return Start(took, took)
+
+    def knowing(peer: Peer) -> Callable[[], Awaitable[Start]]:
+        async def known() -> Start:
+            took = await time_of(peer, login, large.rooms)
+            return Start(took, took)
+
+        return known
+
+    found = await in_turn(
+        setting.pace.rounds,
+        {
+            AT_ONCE: lambda: bare(None),
+            WINDOWS: lambda: bare(WINDOW),
+            COLD: ours.cold,
+            RESTART: ours.again,
+            SMALL: ours_small.again,
+            **{peer.name: knowing(peer) for peer in peers},
+        },
+    )
+    rows = [_cold(found, large), *(_peer(found, peer.name) for peer in peers)]
+    if not setting.pace.quick:
+        rows += _restart(found)
+    rows.append(_growth(found, large, small))
+    bars = {name: _answered(starts) for name, starts in found.items()}
+    title = (
+        f"Until all of {large.rooms:,} rooms are known (ours: and a word is answered)"
+    )
+    return Outcome(tuple(rows), Chart("starts", title, "s", bars))
+
+
+Found = dict[str, list[Start]]
+
+
+def _cold(found: Found, world: World) -> Row:
+    floor = min((AT_ONCE, WINDOWS), key=lambda name: median(_answered(found[name])))
+    ours, theirs = _answered(found[COLD]), _answered(found[floor])
+    return Row(
+        1,
+        f"cold start, {world.rooms:,} rooms, first word answered",
+        floor,
+        at_most(1.2),
+        ratios(ours, theirs),
+        f"{seconds(ours)}, ready after {seconds(_ready(found[COLD]))} "
+        f"/ {seconds(theirs)}",
+    )
+
+
+def _peer(found: Found, name: str) -> Row:
+    ours, theirs = _answered(found[COLD]), _answered(found[name])
+    return Row(
+        2,
+        "cold start, times faster",
+        name,
+        at_least(4),
+        ratios(theirs, ours),
+        f"{seconds(ours)} / {seconds(theirs)}",
+    )
+
+
+def _restart(found: Found) -> list[Row]:
+    return [
+        Row(
+            3,
+            f"restart with its database, {until}: times faster",
+            "cold start",
+            at_least(30),
+            ratios(take(found[COLD]), take(found[RESTART])),
+            f"{seconds(take(found[RESTART]))} / {seconds(take(found[COLD]))}",
+        )
+        for until, take in (("ready", _ready), ("answered", _answered))
+    ]
+
+
+def _growth(found: Found, large: World, small: World) -> Row:
+    ours, theirs = _ready(found[RESTART]), _ready(found[SMALL])
+    return Row(
+        3,
+        f"restart with its database, {large.rooms:,} rooms",
+        f"the same, {small.rooms:,} rooms",
+        at_most(1),
+        ratios(ours, theirs),
+        f"{seconds(ours)} / {seconds(theirs)}",
+    )
+
+
+def _ready(starts: Sequence[Start]) -> list[float]:
+    return [one.ready for one in starts]
+
+
+def _answered(starts: Sequence[Start]) -> list[float]:
+    return [one.answered for one in starts]
