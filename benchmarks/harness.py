@@ -7,6 +7,7 @@ one right after the other, and only what is compared within a round counts.
 from __future__ import annotations
 
 import gc
+import math
 import statistics
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ class Goal(NamedTuple):
     sense: Sense = Sense.AT_MOST
 
     def __str__(self) -> str:
-        return f"{self.sense} {figure(self.limit)} {self.unit}".rstrip()
+        return f"{self.sense} {self.limit:,g} {self.unit}".rstrip()
 
 
 def at_most(limit: float, unit: str = "x") -> Goal:
@@ -135,11 +136,16 @@ def differences(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, 
 # Words
 
 
-def figure(value: float) -> str:
-    """Three digits, and all of those before the point."""
-    if value >= 100 or value == int(value):
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
+def figure(value: float, *, like: float | None = None) -> str:
+    """Three digits, and all of those before the point; or as many as `like` has."""
+    digits = _decimals(value if like is None else like)
+    return f"{value:,.{digits}f}"
+
+
+def _decimals(value: float) -> int:
+    if value == int(value):
+        return 0
+    return max(0, 2 - math.floor(math.log10(abs(value))))
 
 
 def seconds(values: Sequence[float]) -> str:

@@ -25,6 +25,7 @@ mpl.rcParams.update(
     {
         "font.size": 9,
         "svg.hashsalt": "spacekeeper",  # the same figures, the same file
+        "svg.fonttype": "none",  # text stays text: small, and found by a search
         "text.parse_math": False,
         "axes.spines.top": False,
         "axes.spines.right": False,

@@ -36,7 +36,7 @@ async def record(spaces: int) -> None:
             await asyncio.to_thread(
                 subprocess.run,
                 (
-                    *(str(PY_SPY), "record", "--rate", RATE),
+                    *(str(PY_SPY), "record", "--rate", RATE, "--function"),
                     *("--output", str(FOLDER / f"{name}.svg"), "--"),
                     *(sys.executable, "-m", "benchmarks.profiling"),
                     *("--work", name, found.server.url, str(found.scratch)),

@@ -16,21 +16,21 @@ from benchmarks.peers.running import HERE
 from benchmarks.setting import CHATS, Pace
 
 HEAD: Final = ("#", "what", "against", "goal", "measured", "ours / theirs", "")
-_PACKAGES: Final = ("matrix-synapse", "matrix-nio", "aiohttp", "orjson")
+_PACKAGES: Final = ("spacekeeper", "matrix-synapse", "matrix-nio", "aiohttp", "orjson")
 
 
 def line(row: Row) -> tuple[str, ...]:
     """One row of the table, as words."""
     unit = f" {row.goal.unit}".rstrip()
-    measured = f"{figure(row.median)}{unit}"
+    measured = figure(row.median)
     if row.noise:
-        measured += f" ± {figure(row.noise)}"
+        measured += f" ± {figure(row.noise, like=row.median)}"
     return (
         str(row.number),
         row.what,
         row.against,
         str(row.goal),
-        measured,
+        measured + unit,
         row.figures,
         row.verdict.value,
     )

@@ -25,6 +25,8 @@ class Peer(NamedTuple):
     """A client that knows all rooms after its first sync."""
 
     name: str
+    does: str
+    """What it has done when it stops its clock."""
     command: tuple[str, ...]
 
 
@@ -60,10 +62,12 @@ async def installed(cache: Path) -> tuple[Peer, ...]:
     """The peers, of which is installed what is not there yet."""
     folder = await asyncio.to_thread(_install, cache)
     python = str(folder / "venv" / "bin" / "python")
+    nio = (sys.executable, str(HERE / "nio_full_state.py"))
+    mautrix = (python, str(HERE / "mautrix_full_state.py"))
     return (
-        Peer("matrix-nio", (sys.executable, str(HERE / "nio_full_state.py"))),
-        Peer("matrix-js-sdk", ("node", str(folder / SCRIPTS[0]))),
-        Peer("mautrix", (python, str(HERE / "mautrix_full_state.py"))),
+        Peer("matrix-nio", "sync(full_state=True)", nio),
+        Peer("matrix-js-sdk", "PREPARED", ("node", str(folder / SCRIPTS[0]))),
+        Peer("mautrix", "sync and handle_sync", mautrix),
     )
 
 

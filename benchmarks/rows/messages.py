@@ -38,7 +38,7 @@ PATIENCE: Final = 120.0
 IN_A_ROW: Final = 10
 """Messages to one bot before it is the other's turn."""
 ROOMS, QUICK_ROOMS = 20, 5
-AT_ONCE: Final = 10
+AT_ONCE: Final = 5
 """Messages in each room of one burst."""
 BURSTS: Final = 3
 

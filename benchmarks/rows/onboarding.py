@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -32,13 +33,15 @@ _INVITATIONS: Final[Json] = {
 
 async def measure(setting: Setting) -> Outcome:
     bot, bare = setting.large.bot, await setting.account("bare-host")
-    numbers = iter(range(1000))
+    numbers = itertools.count(1)
 
     async def invited(host: Account) -> float:
         """Seconds from the invitation until somebody new is in both rooms."""
         person = Person(await setting.account(f"newcomer-{next(numbers)}"))
+        await person.account.create_room(
+            preset="trusted_private_chat", invite=[host.user_id], is_direct=True
+        )
         began = time.perf_counter()
-        await person.direct(host)
         await person.accept(2)
         return time.perf_counter() - began
 

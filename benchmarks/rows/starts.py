@@ -22,6 +22,7 @@ from benchmarks.harness import (
     Row,
     at_least,
     at_most,
+    differences,
     in_turn,
     ratios,
     seconds,
@@ -31,9 +32,9 @@ from benchmarks.serving import Start, start
 from benchmarks.setting import Setting
 from benchmarks.world import World
 
-COLD: Final = "cold start"
-RESTART: Final = "restart"
-SMALL: Final = "restart, small world"
+COLD: Final = "ours, cold start"
+RESTART: Final = "ours, restart"
+SMALL: Final = "ours, restart, small world"
 AT_ONCE: Final = "bare request, one answer"
 WINDOWS: Final = f"bare requests, {WINDOW} rooms each"
 
@@ -74,45 +75,84 @@ async def restarts(world: World, folder: Path) -> None:
 
 
 async def measure(setting: Setting) -> Outcome:
+    quick = setting.pace.quick
+    return await (_measure_growth(setting) if quick else _measure_whole(setting))
+
+
+async def _measure_whole(setting: Setting) -> Outcome:
     large, small = setting.large, setting.small
     ours, ours_small = (Starts(world, setting.scratch) for world in (large, small))
-    peers = () if setting.pace.quick else await installed(setting.cache)
+    peers = await installed(setting.cache)
     login = login_file(large.bot, setting.scratch)
 
-    async def bare(window: int | None) -> Start:
-        took = await floors.snapshot(large.bot, large.rooms, window)
-        return Start(took, took)
-
-    def knowing(peer: Peer) -> Callable[[], Awaitable[Start]]:
-        async def known() -> Start:
-            took = await time_of(peer, login, large.rooms)
-            return Start(took, took)
-
-        return known
+    def knowing(peer: Peer) -> Contestant:
+        return lambda: _known(time_of(peer, login, large.rooms))
 
     found = await in_turn(
         setting.pace.rounds,
         {
-            AT_ONCE: lambda: bare(None),
-            WINDOWS: lambda: bare(WINDOW),
+            AT_ONCE: lambda: _bare(large, None),
+            WINDOWS: lambda: _bare(large, WINDOW),
             COLD: ours.cold,
             RESTART: ours.again,
             SMALL: ours_small.again,
             **{peer.name: knowing(peer) for peer in peers},
         },
     )
-    rows = [_cold(found, large), *(_peer(found, peer.name) for peer in peers)]
-    if not setting.pace.quick:
-        rows += _restart(found)
-    rows.append(_growth(found, large, small))
-    bars = {name: _answered(starts) for name, starts in found.items()}
-    title = (
-        f"Until all of {large.rooms:,} rooms are known (ours: and a word is answered)"
+    rows = (
+        _cold(found, large),
+        *(_peer(found, peer) for peer in peers),
+        *_restart(found),
+        _growth(found, large, small),
     )
-    return Outcome(tuple(rows), Chart("starts", title, "s", bars))
+    bars = {name: _answered(starts) for name, starts in found.items()}
+    title = f"Until {large.rooms:,} rooms are known (ours: and a word is answered)"
+    return Outcome(rows, Chart("starts", title, "s", bars))
 
 
+async def _measure_growth(setting: Setting) -> Outcome:
+    """What a small world can show: what it costs that there are more rooms.
+
+    What a start costs anyway is too much beside so few."""
+    large, small = setting.large, setting.small
+    ours, ours_small = (Starts(world, setting.scratch) for world in (large, small))
+    found = await in_turn(
+        setting.pace.rounds,
+        {
+            AT_ONCE: lambda: _bare(large, None),
+            f"{AT_ONCE}, small world": lambda: _bare(small, None),
+            COLD: ours.cold,
+            f"{COLD}, small world": ours_small.cold,
+            RESTART: ours.again,
+            SMALL: ours_small.again,
+        },
+    )
+    more, bare_more = (
+        differences(_ready(found[name]), _ready(found[f"{name}, small world"]))
+        for name in (COLD, AT_ONCE)
+    )
+    row = Row(
+        1,
+        f"cold start, ready, for {large.rooms - small.rooms:,} rooms more",
+        AT_ONCE,
+        at_most(1.2),
+        ratios(more, bare_more),
+        f"{seconds(more)} / {seconds(bare_more)}",
+    )
+    return Outcome((row, _growth(found, large, small)))
+
+
+Contestant = Callable[[], Awaitable[Start]]
 Found = dict[str, list[Start]]
+
+
+async def _bare(world: World, window: int | None) -> Start:
+    return await _known(floors.snapshot(world.bot, world.rooms, window))
+
+
+async def _known(took: Awaitable[float]) -> Start:
+    """A start of somebody who only looks: ready is all they get."""
+    return Start(ready=(known := await took), answered=known)
 
 
 def _cold(found: Found, world: World) -> Row:
@@ -129,12 +169,12 @@ def _cold(found: Found, world: World) -> Row:
     )
 
 
-def _peer(found: Found, name: str) -> Row:
-    ours, theirs = _answered(found[COLD]), _answered(found[name])
+def _peer(found: Found, peer: Peer) -> Row:
+    ours, theirs = _answered(found[COLD]), _answered(found[peer.name])
     return Row(
         2,
-        "cold start, times faster",
-        name,
+        f"cold start, times faster than {peer.name}",
+        peer.does,
         at_least(4),
         ratios(theirs, ours),
         f"{seconds(ours)} / {seconds(theirs)}",

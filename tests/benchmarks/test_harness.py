@@ -78,10 +78,15 @@ async def test_everybody_is_measured_in_each_round_and_first_as_often() -> None:
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(0, "0"), (0.01234, "0.0123"), (1.0, "1"), (12.345, "12.3"), (2048.4, "2,048")],
+    [(0, "0"), (0.01234, "0.0123"), (1.0, "1"), (-12.345, "-12.3"), (2048.4, "2,048")],
 )
 def test_figures_have_three_digits(value: float, words: str) -> None:
     assert figure(value) == words
+
+
+def test_noise_has_the_digits_of_what_it_is_the_noise_of() -> None:
+    assert figure(0.03456, like=12.345) == "0.0"
+    assert figure(3.456, like=1.234) == "3.46"
 
 
 def test_times_have_the_unit_that_suits_them() -> None:
