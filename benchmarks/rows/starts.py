@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from adapter.cli.people import Person
@@ -43,23 +42,23 @@ WATCHED: Final = 5
 
 
 class Starts:
-    """The bot of one world, started again and again."""
+    """The bot of one world, started again and again.
+
+    There is one database, so that a restart finds what the bot's last run left."""
 
     def __init__(self, world: World, folder: Path) -> None:
         self._world = world
         self._person = Person(world.owner)
-        self._folder = folder
+        self._database = folder / f"{world.rooms}-rooms.db"
 
     async def cold(self) -> Start:
-        with TemporaryDirectory(dir=self._folder) as folder:
-            return await self._start(Path(folder) / "cold.db")
+        for path in self._database.parent.glob(f"{self._database.name}*"):
+            path.unlink()
+        return await self.again()
 
     async def again(self) -> Start:
-        return await self._start(self._folder / f"kept-{self._world.rooms}.db")
-
-    async def _start(self, database: Path) -> Start:
         world = self._world
-        return await start(world.bot, database, self._person, world.chats[0])
+        return await start(world.bot, self._database, self._person, world.chats[0])
 
 
 async def cold_starts(world: World, folder: Path) -> None:
