@@ -50,7 +50,9 @@ def write(outcomes: Sequence[Outcome], pace: Pace, docs: Path, seconds: float) -
         if (chart := outcome.chart) is not None:
             plots.draw(chart, docs / f"benchmarks/{chart.name}.svg")
             pictures[f"benchmarks/{chart.name}.svg"] = chart.title
-    (docs / "benchmarks.md").write_text(report.document(rows, pictures, pace, seconds))
+    profiles = sorted(path.stem for path in (docs / "profiles").glob("*.svg"))
+    page = report.document(rows, pictures, profiles, pace, seconds)
+    (docs / "benchmarks.md").write_text(page)
 
 
 def main() -> None:

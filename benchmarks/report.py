@@ -54,11 +54,17 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def document(
-    rows: Sequence[Row], plots: Mapping[str, str], pace: Pace, seconds: float
+    rows: Sequence[Row],
+    plots: Mapping[str, str],
+    profiles: Sequence[str],
+    pace: Pace,
+    seconds: float,
 ) -> str:
-    """docs/benchmarks.md. `plots` are files, relative to it, and what they show."""
+    """docs/benchmarks.md. `plots` are files, relative to it, and what they show;
+    `profiles` are names of flame graphs in docs/profiles."""
     missed = [row for row in rows if row.verdict is Verdict.MISSED]
     pictures = "\n\n".join(f"![{title}]({path})" for path, title in plots.items())
+    graphs = ", ".join(f"[{name}](profiles/{name}.svg)" for name in profiles)
     versions = "\n".join(f"| {name} | {which} |" for name, which in _versions().items())
     return f"""\
 # Benchmarks
@@ -70,12 +76,14 @@ round everyone is measured, one right after the other. *measured* is the median 
 the rounds of what is held to the goal, ± the width of the middle half of the rounds, its
 noise. Absolute figures are those of one machine, and say little of another.
 
-A goal is *reached*, or it is by no more than the noise that it is not (*within noise*),
-or it is *missed*. {len(rows) - len(missed)} of {len(rows)} are not missed.
+A goal is *reached*, missed by no more than the noise (*within noise*), or *missed*, as
+{len(missed)} of these {len(rows)} are.
 
 {markdown(rows)}
 
 {pictures}
+
+Where the time goes, as flame graphs: {graphs or "none is recorded"}.
 
 ## How it was run
 

@@ -37,6 +37,8 @@ CACHE: Final = Path(".bench").absolute()
 
 @dataclass(frozen=True, slots=True)
 class Setting:
+    """One run."""
+
     pace: Pace
     server: Homeserver
     session: aiohttp.ClientSession

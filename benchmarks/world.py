@@ -11,9 +11,9 @@ import importlib.metadata
 import json
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
@@ -44,23 +44,16 @@ class World:
     """How many the bot has, Spaces counted."""
 
 
-@dataclass
-class _Making:
-    """What is made for one bot."""
+async def homes(bot: Account, people: Sequence[Account], chats: int) -> list[str]:
+    """Make a home for each of `people`; all chats, in the order of people."""
+    turn = asyncio.Semaphore(AT_ONCE)
 
-    bot: Account
-    people: list[Account]
-    chats: int
-    made: dict[str, list[str]] = field(default_factory=dict)
-    """Owner -> chats."""
+    async def in_turn(owner: Account) -> list[str]:
+        async with turn:
+            return await home(bot, owner, chats)
 
-    async def all(self) -> None:
-        waiting = iter(self.people)
-        await asyncio.gather(*(self._home_after_home(waiting) for _ in range(AT_ONCE)))
-
-    async def _home_after_home(self, waiting: Iterator[Account]) -> None:
-        for owner in waiting:
-            self.made[owner.user_id] = await home(self.bot, owner, self.chats)
+    made = await asyncio.gather(*map(in_turn, people))
+    return [room for rooms in made for room in rooms]
 
 
 async def home(bot: Account, owner: Account, chats: int) -> list[str]:
@@ -157,13 +150,11 @@ async def _make(folder: Path, spaces: tuple[int, ...], chats: int) -> None:
                 Account(server.url, await server.register(name), session)
                 for name in names
             ]
-            making = _Making(bot, people, chats)
-            await making.all()
             made.append(
                 {
                     "bot": asdict(bot.login),
                     "owner": asdict(people[0].login),
-                    "chats": [r for p in people for r in making.made[p.user_id]],
+                    "chats": await homes(bot, people, chats),
                     "rooms": count * (chats + 1),
                 }
             )
