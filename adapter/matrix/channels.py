@@ -167,21 +167,36 @@ def read_sync(body: Mapping[str, Any], types: EventTypes) -> Seen:
 
 def read_window(body: Mapping[str, Any], types: EventTypes) -> Window:
     """Read an answer of sliding sync that has one list, `all`."""
+    rooms: dict[str, Events] = {}
+    invited: set[str] = set()
+    for room_id, room in listed_rooms(body).items():
+        given = room if isinstance(room, dict) else {}
+        if invitation(given) is not None:
+            invited.add(room_id)
+        else:
+            rooms[room_id] = _state(given.get("required_state"), types)
+    return Window(listed(body), Seen(rooms, frozenset(invited)))
+
+
+def listed(body: Mapping[str, Any]) -> int:
+    """How many rooms the one list, `all`, of an answer of sliding sync has."""
     lists = _mapping(body.get("lists"), "lists")
     count = _mapping(lists.get("all"), "list").get("count")
     if not isinstance(count, int) or isinstance(count, bool) or count < 0:
         what = "sliding sync did not say how many rooms there are"
         raise Unexpected(what, brief="misshapen")
-    rooms: dict[str, Events] = {}
-    invited: set[str] = set()
-    for room_id, room in _mapping(body.get("rooms", {}), "rooms").items():
-        given = room if isinstance(room, dict) else {}
-        # The same by two names: MSC4186 renamed it.
-        if "invite_state" in given or "stripped_state" in given:
-            invited.add(room_id)
-        else:
-            rooms[room_id] = _state(given.get("required_state"), types)
-    return Window(count, Seen(rooms, frozenset(invited)))
+    return count
+
+
+def listed_rooms(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an answer of sliding sync shows of rooms."""
+    return _mapping(body.get("rooms", {}), "rooms")
+
+
+def invitation(room: Mapping[str, Any]) -> Any:
+    """The stripped state of a room that the account is invited to; `None` of others."""
+    # The same by two names: MSC4186 renamed it.
+    return room.get("invite_state", room.get("stripped_state"))
 
 
 def without(

@@ -12,8 +12,9 @@ from adapter.matrix.dispatcher import Dispatcher, due
 from adapter.matrix.errors import WireError
 from adapter.matrix.facts import EventTypes
 from adapter.matrix.following import Follower
+from adapter.matrix.invitations import open_invitations
 from adapter.matrix.lanes import Lanes
-from adapter.matrix.live import Batch, read_batch, topology_rooms
+from adapter.matrix.live import Batch, topology_rooms
 from adapter.matrix.patience import reached
 from adapter.matrix.position import Mark, Position
 from adapter.matrix.renewal import touched
@@ -73,12 +74,9 @@ class Intake:
         Each start does: the stream shows only what came after T, and T says nothing of
         invitations, of which a first start may have answered some before it was killed."""
 
-        async def look() -> Batch:
-            return read_batch(await self.wire.invitations(), self.types)
-
-        batch = await reached(look)
-        items = due(Batch(batch.token, invited=batch.invited), self.me)
-        self.dispatcher.dispatch(lanes, items, Mark(batch.token, len(items)))
+        invited = await reached(lambda: open_invitations(self.wire, self.types))
+        items = due(Batch("", invited=invited), self.me)
+        self.dispatcher.dispatch(lanes, items, Mark("", len(items)))
 
     async def keep_answering_invitations(self, lanes: Lanes) -> None:
         """Answer those that stand open, and for ever what is left open for a while."""

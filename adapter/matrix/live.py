@@ -217,7 +217,11 @@ def _left(section: object, wanted: Iterable[str]) -> tuple[Json, ...]:
 
 def _invited(section: object) -> tuple[Json, ...]:
     shown = section.get("invite_state") if isinstance(section, dict) else None
-    events = shown.get("events") if isinstance(shown, dict) else None
+    return stripped(shown.get("events") if isinstance(shown, dict) else None)
+
+
+def stripped(events: object) -> tuple[Json, ...]:
+    """The stripped state events of a list that can be read."""
     if not isinstance(events, list):
         return ()
     return tuple(

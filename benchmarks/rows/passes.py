@@ -16,7 +16,8 @@ from typing import Final, NamedTuple
 
 from adapter.cli.session import logged_in
 from adapter.matrix.facts import EventTypes
-from adapter.matrix.reconciliation import Reconciler
+from adapter.matrix.following import Follower
+from adapter.matrix.reconciler import Reconciler
 from adapter.matrix.settings import ReconcileSettings
 from adapter.matrix.store import Store
 from adapter.matrix.wire import Wire
@@ -47,24 +48,32 @@ class Passes:
         self._world = world
         self._names = (f"renamed {number}" for number in count(1))
         self._wire = wire
-        self._reconciler = Reconciler(
-            wire, store, world.bot.user_id, ReconcileSettings(), EventTypes()
+        self._follower = Follower(
+            Reconciler(
+                wire, store, world.bot.user_id, ReconcileSettings(), EventTypes()
+            )
         )
 
+    async def begin(self) -> None:
+        """What the start of a bot does."""
+        await self._follower.begin()
+
     async def after(self, drifted: int) -> Cost:
-        """One pass, after so many rooms got another name."""
+        """One pass of the timer, after so many rooms got another name."""
         name = next(self._names)
         for room in self._world.chats[:drifted]:
             await self._world.bot.put_state(room, "m.room.name", {"name": name})
         wire = self._wire
         requests, received, began = wire.requests, wire.received, time.process_time()
-        report = await self._reconciler.converge()
+        before = self._follower.newest
+        await self._follower.renew()
         cpu = time.process_time() - began
+        newest = self._follower.newest
         return Cost(
             wire.requests - requests,
             wire.received - received,
             cpu,
-            report.cache.counts.total(),
+            newest.cache.counts.total() if newest and newest is not before else 0,
         )
 
 
@@ -77,7 +86,9 @@ async def passes(world: World, folder: Path) -> AsyncIterator[Passes]:
             folder / f"passes-{world.rooms}.db", user_id=login.user_id, homeserver=url
         ) as store,
     ):
-        yield Passes(world, Wire(client), store)
+        found = Passes(world, Wire(client), store)
+        await found.begin()
+        yield found
 
 
 async def measure(setting: Setting) -> Outcome:
