@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -14,6 +17,7 @@ from adapter.cli.logs import to_stderr
 from adapter.cli.main import main
 from adapter.matrix.errors import TokenRefused
 from tests.adapter.cli.runs import (
+    ROOT,
     TOKEN,
     configured,
     is_one_sentence,
@@ -22,24 +26,44 @@ from tests.adapter.cli.runs import (
     with_reconciliation,
 )
 
-HEAVY = ("nio", "aiohttp", "jsonschema", "aiosqlite", "yaml", "asyncio")
+HTTP = {"nio", "aiohttp"}
+MATRIX = HTTP | {"aiosqlite", "sqlite3", "asyncio"}
+SLOW = MATRIX | {"jsonschema", "yaml"}
 
 
-def test_help_imports_nothing_heavy() -> None:
-    """Help is instant: what is slow to import waits for the command that needs it."""
-    import subprocess
-    import sys
-
+@pytest.mark.parametrize(
+    ("command", "unneeded"),
+    [
+        ("--help", SLOW),
+        ("run --help", SLOW),
+        ("validate doc.yaml", MATRIX),
+        ("diff doc.yaml doc.yaml", MATRIX),
+        ("status", HTTP),
+        ("export --from cache", HTTP),
+    ],
+)
+def test_a_command_imports_what_it_needs(
+    tmp_path: Path, command: str, unneeded: set[str]
+) -> None:
+    """Help waits for nothing that is slow to import, what reads documents for no
+    database, and what reads the cache for no HTTP."""
+    configured(tmp_path)
+    run_apart("export", "--from", "cache", "--file", "doc.yaml", cwd=tmp_path)
     code = (
         "import sys; from adapter.cli.main import main\n"
-        "try: main(['--help'])\n"
-        "except SystemExit: pass\n"
-        f"print([n for n in {HEAVY} if n in sys.modules], file=sys.stderr)"
+        f"try: main({command.split()})\n"
+        "except SystemExit as end: code = end.code\n"
+        f"print(code, *sorted({unneeded} & sys.modules.keys()))"
     )
     done = subprocess.run(  # noqa: S603 - this very program
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    assert done.stderr == "[]\n"
+    assert done.stdout.splitlines()[-1] == "0"
 
 
 @pytest.mark.parametrize("command", [None, *sorted(main.commands)])
@@ -166,9 +190,6 @@ def test_settings_from_the_environment(
 
 def test_a_reader_that_has_seen_enough(tmp_path: Path) -> None:
     """`| head` ends a command quietly."""
-    import subprocess
-    import sys
-
     document = tmp_path / "d.yaml"
     document.write_text("x: 1\n" + "".join(f"k{i}: 1\n" for i in range(20_000)))
     done = subprocess.run(  # noqa: S602 - a pipe is what this is about
