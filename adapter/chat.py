@@ -58,11 +58,15 @@ class Homes(Protocol):
     async def look_round(self, user_id: str) -> None:
         """See what another program may have made of late. Raises `NotNow`."""
 
-    async def space(self, user_id: str, *, asked: str, waiting: Waiting) -> str:
-        """The user's Space; made, and the user invited, if there is none."""
+    async def space(self, user_id: str) -> str | None:
+        """The user's Space, if there is one."""
+
+    async def new_space(self, user_id: str, *, asked: str, waiting: Waiting) -> None:
+        """Make the user's Space, and see what another program made meanwhile. Look round
+        right before it, please. Nobody is invited: `finish` and `chat` do that."""
 
     async def finish(self, chat: Chat) -> Chat:
-        """Link it and invite its user, where neither was ever done."""
+        """Link it, and invite its user to it and to their Space, where it was never done."""
 
     async def chat(  # noqa: PLR0913 - all that a new chat is made of
         self,
@@ -74,7 +78,8 @@ class Homes(Protocol):
         waiting: Waiting,
         anew: bool,
     ) -> Chat:
-        """Make a chat in the user's Space; `chat_id` is the next one if not given.
+        """Make a chat in the user's Space, and finish it; `chat_id` is the next one if not
+        given. Look round right before it, please, unless the Space was just made.
 
         What the event `asked` made already is found. Unless `anew`, a chat that an earlier
         event asked for, and whose end is not certain, is finished instead."""
@@ -114,9 +119,8 @@ class ChatManager:
             found = await self._find(user_id, chat_id)
             if found is not None and found.archived:
                 return found
-            await self._homes.space(user_id, asked=asked, waiting=once)
-            if found is None:
-                await self._homes.look_round(user_id)
+            if found is None or await self._homes.space(user_id) is None:
+                await self._prepare(user_id, asked, once)
                 found = await self._find(user_id, chat_id)
             if found is not None:
                 return await self._homes.finish(found)
@@ -135,7 +139,7 @@ class ChatManager:
         """One more chat: the one that the event `asked` asked for, if that was made."""
         once = _once(waiting)
         async with self._lock(user_id):
-            await self._homes.space(user_id, asked=asked, waiting=once)
+            await self._prepare(user_id, asked, once)
             return await self._homes.chat(
                 user_id, None, asked=asked, title=title, waiting=once, anew=True
             )
@@ -155,6 +159,12 @@ class ChatManager:
         if lock is None:
             lock = self._locks[user_id] = asyncio.Lock()
         return lock
+
+    async def _prepare(self, user_id: str, asked: str, waiting: Waiting) -> None:
+        """Have a Space, and see what there is, so that a chat may be made."""
+        await self._homes.look_round(user_id)
+        if await self._homes.space(user_id) is None:
+            await self._homes.new_space(user_id, asked=asked, waiting=waiting)
 
     async def _find(self, user_id: str, chat_id: str | None) -> Chat | None:
         for chat in await self._homes.chats(user_id):

@@ -35,7 +35,7 @@ from adapter.matrix.rows import CHAT, SPACE, Row
 from adapter.matrix.store import Store, get_user_meta, next_platform_chat_id
 from adapter.matrix.traffic import Traffic
 from adapter.matrix.wire import Wire
-from adapter.matrix.writing import Writer
+from adapter.matrix.writing import Writer, at_once
 from controller.model import DETACHED
 
 if TYPE_CHECKING:
@@ -50,6 +50,9 @@ LEFT, ARCHIVED = "owner_left", "unlinked"
 """Reasons of detached rows whose rooms are their owner's all the same."""
 MOVED: Final = frozenset({"duplicate", "upgraded"})
 """Reasons of rows whose place another room has."""
+
+Step = tuple[str, str, Mapping[str, Any]]
+"""What is due in a room: which room, `TYPE|STATE_KEY`, and the content."""
 
 
 class Provisioner:
@@ -93,6 +96,11 @@ class Provisioner:
     async def chats(self, user_id: str) -> Sequence[Chat]:
         return [_chat(row) for row in await self._chat_rows(user_id)]
 
+    async def space(self, user_id: str) -> str | None:
+        """The Space that holds the user's place, also one that they left."""
+        found = await get_user_meta(self._store, user_id)
+        return found["space_id"] if found else None
+
     async def look_round(self, user_id: str) -> None:
         """Read the rooms that the bot is in and nobody has seen yet, and bind them."""
         joined = await self._wire.joined_rooms()
@@ -104,15 +112,16 @@ class Provisioner:
 
     # What is missing
 
-    async def space(self, user_id: str, *, asked: str, waiting: Waiting) -> str:
-        space_id = await self._space(user_id)
-        if space_id is None:
-            await self.look_round(user_id)
-            space_id = await self._space(user_id)
-        if space_id is None:
-            space_id = await self._new_space(user_id, asked, waiting)
-        row = await self._in_place(space_id, user_id)
-        return (await self._finish(row)).room_id
+    async def new_space(self, user_id: str, *, asked: str, waiting: Waiting) -> None:
+        self._must_be_owner(user_id)
+        intents = (await self._ledger.open_intents()).values()
+        begun = [i for i in intents if i.owner == user_id and i.kind == SPACE]
+        fresh = Intent(request_of(asked, SPACE), SPACE, user_id, None, None, asked, 0)
+        name = await self._name(self._rooms.space_name, user_id)
+        # Whatever an earlier event began may be there: it is finished, or excluded.
+        made = await self._made(next(iter(begun), fresh), name, None, waiting)
+        await self._in_place(made, user_id)
+        await self._forget_bound(user_id)
 
     async def chat(  # noqa: PLR0913 - all that a new chat is made of
         self,
@@ -126,9 +135,15 @@ class Provisioner:
     ) -> Chat:
         room_id = self._follower.asked_for(request_of(asked, CHAT))
         if room_id is None:
-            await self.look_round(user_id)
+
+            async def told() -> None:
+                await waiting()
+                # Their Space, which is there, need not wait as well.
+                if space_id := await self.space(user_id):
+                    await self._finish(await self._in_place(space_id))
+
             intent = await self._chat_intent(user_id, chat_id, asked, anew)
-            room_id = await self._new_chat(intent, title, waiting)
+            room_id = await self._new_chat(intent, title, told)
         row = await self._in_place(room_id, user_id)
         return _chat(await self._finish(row))
 
@@ -158,22 +173,13 @@ class Provisioner:
 
     # Making
 
-    async def _new_space(self, user_id: str, asked: str, waiting: Waiting) -> str:
-        self._must_be_owner(user_id)
-        intents = (await self._ledger.open_intents()).values()
-        begun = [i for i in intents if i.owner == user_id and i.kind == SPACE]
-        fresh = Intent(request_of(asked, SPACE), SPACE, user_id, None, None, asked, 0)
-        name = await self._name(self._rooms.space_name, user_id)
-        # Whatever an earlier event began may be there: it is finished, or excluded.
-        return await self._made(next(iter(begun), fresh), name, None, waiting)
-
     async def _new_chat(
         self, intent: Intent, title: str | None, waiting: Waiting
     ) -> str:
         name = clean_title(title or "") or await self._name(
             self._rooms.chat_name, intent.owner, intent.chat_id
         )
-        return await self._made(intent, name, await self._space(intent.owner), waiting)
+        return await self._made(intent, name, await self.space(intent.owner), waiting)
 
     async def _chat_intent(
         self, user_id: str, chat_id: str | None, asked: str, anew: bool
@@ -223,7 +229,7 @@ class Provisioner:
         try:
             room_id = await self._maker.make(intent, body, waiting)
             joined = await self._wire.joined_rooms()
-            await self._follower.read(unseen(self._follower, joined) | {room_id})
+            await self._follower.read(unseen(self._follower, joined) - {room_id})
         finally:
             self._follower.release(intent.request)
         await self._follower.catch_up([room_id])
@@ -256,45 +262,53 @@ class Provisioner:
     # Finishing
 
     async def _finish(self, row: Row) -> Row:
-        """Write what the newest pass says is due in this room: its link, an invite.
+        """Write what the newest pass says is due for a chat, all of it at once: its link,
+        and the invites to it and to its owner's Space; for a Space, its invite.
 
         What the server refuses, or does not let through soon, is left to later passes.
-        Returns the row as it is then; intents of the same owner are forgotten if bound."""
+        Returns the row as it is then."""
         if await self._traffic.published():
-            # It may have been this very link or invite.
+            # It may have been one of these.
             await self._follower.catch_up(filter(None, (row.room_id, row.space_id)))
         due = self._due(row)
-        for room_id, field, content in due:
-            kind, _, state_key = field.partition("|")
-            try:
-                if kind == CHILD:
-                    await self._link(room_id, state_key, content)
-                else:
-                    await self._invite(room_id, state_key)
-            except RateLimited as error:
-                told = {"room": room_id, "wait": error.retry_after}
-                log.info("invited later", extra=told)
+        await at_once(self._write(*step) for step in due)
         if due:
             await self._follower.catch_up({row.room_id, *(room for room, _, _ in due)})
-        for request, intent in (await self._ledger.open_intents()).items():
-            made = self._follower.asked_for(request)
-            if (
-                intent.owner == row.matrix_user_id
-                and made
-                and await self._store.row(made)
-            ):
-                await self._ledger.fulfilled(request)
+        await self._forget_bound(row.matrix_user_id)
         return await self._store.row(row.room_id) or row
 
-    def _due(self, row: Row) -> list[tuple[str, str, Mapping[str, Any]]]:
+    async def _forget_bound(self, user_id: str | None) -> None:
+        """Forget what was begun for the user and has a row by now: that is found by it."""
+        for request, intent in (await self._ledger.open_intents()).items():
+            made = self._follower.asked_for(request)
+            if intent.owner == user_id and made and await self._store.row(made):
+                await self._ledger.fulfilled(request)
+
+    def _due(self, row: Row) -> list[Step]:
         newest = self._follower.newest
         link = (row.space_id, f"{CHILD}|{row.room_id}")
-        invite = (row.room_id, f"{MEMBER}|{row.matrix_user_id}")
+        invites = [
+            (room_id, f"{MEMBER}|{row.matrix_user_id}")
+            for room_id in (row.space_id, row.room_id)
+        ]
         steps = map(event, newest.decided.publish.steps if newest else ())
         found = {
             (room, field): (room, field, content) for room, field, content in steps
         }
-        return [found[place] for place in (link, invite) if place in found]
+        return [found[place] for place in (link, *invites) if place in found]
+
+    async def _write(
+        self, room_id: str, field: str, content: Mapping[str, Any]
+    ) -> None:
+        kind, _, state_key = field.partition("|")
+        if kind == CHILD:
+            await self._link(room_id, state_key, content)
+            return
+        try:
+            await self._invite(room_id, state_key)
+        except RateLimited as error:
+            told = {"room": room_id, "wait": error.retry_after}
+            log.info("invited later", extra=told)
 
     async def _link(
         self, space_id: str, room_id: str, content: Mapping[str, Any]
@@ -321,11 +335,6 @@ class Provisioner:
 
     # Rows
 
-    async def _space(self, user_id: str) -> str | None:
-        """The Space that holds the user's place, also one that they left."""
-        found = await get_user_meta(self._store, user_id)
-        return found["space_id"] if found else None
-
     async def _in_place(self, room_id: str, user_id: str | None = None) -> Row:
         """The row of the room, or of the one that has its place (rules 7 and 8)."""
         row = await self._store.row(room_id)
@@ -338,7 +347,7 @@ class Provisioner:
         if row.reason not in MOVED or row.matrix_user_id is None:
             return row
         if row.room_type == SPACE:
-            other = await self._space(row.matrix_user_id)
+            other = await self.space(row.matrix_user_id)
             found = await self._store.row(other) if other else None
         else:
             rows = await self._chat_rows(row.matrix_user_id)
@@ -354,7 +363,7 @@ class Provisioner:
 
     async def _rooms_of(self, user_id: str) -> list[str]:
         """The user's Space, and the chats that are not archived."""
-        space_id = await self._space(user_id)
+        space_id = await self.space(user_id)
         chats = [row.room_id for row in await self._chat_rows(user_id) if _in_use(row)]
         return ([space_id] if space_id else []) + chats
 

@@ -12,7 +12,7 @@ import itertools
 import logging
 import math
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -32,6 +32,21 @@ LONGEST: Final = 30.0
 FAULTS: Final = 3
 """How often a server may fail at one write, or answer it in a way that nobody can read,
 before it counts as refused."""
+
+
+async def at_once(writes: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Let writes that do not need each other go at the same time.
+
+    The first error ends those that are still on their way, and is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for write in writes:
+                group.create_task(write)
+    except* WireError as errors:
+        first = errors.exceptions[0]
+    else:
+        return
+    raise first
 
 
 class Writer:

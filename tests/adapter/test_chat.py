@@ -45,12 +45,13 @@ class Street:
         self.made += self.elsewhere
         self.elsewhere = []
 
-    async def space(self, user_id: str, *, asked: str, waiting: Waiting) -> str:
-        if user_id not in self.spaces:
-            await self._work(user_id)
-            await waiting()
-            self.spaces[user_id] = f"!space-of-{user_id}"
-        return self.spaces[user_id]
+    async def space(self, user_id: str) -> str | None:
+        return self.spaces.get(user_id)
+
+    async def new_space(self, user_id: str, *, asked: str, waiting: Waiting) -> None:
+        await self._work(user_id)
+        await waiting()
+        self.spaces[user_id] = f"!space-of-{user_id}"
 
     async def finish(self, chat: Chat) -> Chat:
         return chat

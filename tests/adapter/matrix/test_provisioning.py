@@ -466,6 +466,67 @@ async def test_somebody_elses_hidden_room_does_not_hold_up_an_invite(
     await assert_made_once(city, alice)
 
 
+async def test_nothing_waits_for_another_answer_when_both_rooms_are_there(
+    city: City,
+) -> None:
+    """The link and both invites are on their way at the same time."""
+    alice = await city.person("alice")
+    all_three = asyncio.Barrier(3)
+
+    class Slow(Faulty):
+        async def before(self, name: str, number: int, *given: object) -> None:
+            if name in {"invite", "put_state"}:
+                await all_three.wait()
+
+    async with asyncio.timeout(30), landlord(city, wire=Slow(city.client)) as one:
+        await one.chats.get_or_create(alice.user_id, asked="$a")
+    await assert_made_once(city, alice)
+
+
+async def test_who_waits_for_a_chat_has_the_space_meanwhile(city: City) -> None:
+    """A limit on new rooms holds up the chat alone."""
+    alice = await city.person("alice")
+    invited: list[str | None] = []
+
+    class Full(Faulty):
+        async def before(self, name: str, number: int, *given: object) -> None:
+            if name == "create_room" and city.users() and not invited:
+                raise RateLimited("too many rooms", retry_after=61.4)
+
+    async def look(_: float) -> None:
+        invited.append(await city.membership(city.users()[alice.user_id], alice))
+
+    async def tell() -> None:
+        assert invited == []
+
+    async with landlord(city, wire=Full(city.client), sleep=look) as one:
+        await one.chats.get_or_create(alice.user_id, asked="$a", waiting=tell)
+    assert invited == ["invite"]
+    await assert_made_once(city, alice)
+
+
+async def test_a_chat_that_the_server_refuses_leaves_a_space_to_be_finished(
+    city: City,
+) -> None:
+    """The next pass invites; the next event makes the chat."""
+    alice = await city.person("alice")
+
+    class Refusing(Faulty):
+        async def before(self, name: str, number: int, *given: object) -> None:
+            if name == "create_room" and city.users():
+                raise Forbidden("no", status=403, errcode="M_FORBIDDEN")
+
+    async with landlord(city, wire=Refusing(city.client)) as one:
+        with pytest.raises(NotPossible):
+            await one.chats.get_or_create(alice.user_id, asked="$a")
+        assert await one.ledger.open_intents() == {}
+    await city.once()
+    await assert_made_once(city, alice, 0)
+    async with landlord(city) as one:
+        await one.chats.get_or_create(alice.user_id, asked="$b")
+    await assert_made_once(city, alice)
+
+
 # --- coming back ---------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ from adapter.matrix.errors import (
     Unreachable,
     WireError,
 )
-from adapter.matrix.writing import FAULTS, LONGEST, Writer
+from adapter.matrix.writing import FAULTS, LONGEST, Writer, at_once
 
 ROOM, ASKED = "!r", "$asked"
 LOST, AWAY = Unreachable("cut"), Unreachable("refused", sent=False)
@@ -144,3 +145,22 @@ async def test_an_invite_that_is_not_worth_waiting_for() -> None:
     server.weather = [AWAY, LIMIT]
     await writer(server).invite(ROOM, "@a:hs")
     assert server.invited == ["@a:hs"]
+
+
+async def test_of_writes_that_go_at_once_the_first_error_ends_the_others() -> None:
+    """It is raised as it is, for whoever knows what it means."""
+    ended: list[str] = []
+
+    async def waits() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("waits")
+
+    async def fails() -> None:
+        raise REFUSALS[2]
+
+    with pytest.raises(TokenRefused) as refused:
+        await at_once([waits(), fails()])
+    assert (refused.value, ended) == (REFUSALS[2], ["waits"])
+    await at_once([])
