@@ -135,6 +135,8 @@ async def reread(
             if isinstance(told, Gone):
                 before = shown(facts.rooms.get(room_id))
                 seen[room_id] = told._replace(room=told.room or before)
+            elif isinstance(told, Unknown) and told.absent:
+                seen[room_id] = told
     # What shows nothing of its end may hold anything: it counts as not read.
     joined = {
         room_id

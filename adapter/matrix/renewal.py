@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from adapter.matrix.errors import RateLimited, TokenRefused, Unreachable, WireError
-from adapter.matrix.facts import CHILD, SPACE_TYPE, EventTypes, Facts, shown
+from adapter.matrix.facts import CHILD, SPACE_TYPE, EventTypes, Facts, Present, shown
 from adapter.matrix.kept import Bookmark
 from adapter.matrix.live import (
     Batch,
@@ -72,7 +72,13 @@ def touched(
             found[room_id] = batch.left[room_id]
         elif _decides(facts, room_id, batch.joined[room_id], me):
             found[room_id] = ()
-    return found
+    # The bot was thrown out since, which an invitation hides.
+    hidden = {
+        room_id: events
+        for room_id, events in batch.invited.items()
+        if isinstance(facts.rooms.get(room_id), Present)
+    }
+    return found | hidden
 
 
 def _decides(facts: Facts, room_id: str, update: Update, me: str) -> bool:

@@ -218,11 +218,12 @@ async def test_19_an_invitation_binds_nothing_and_waits_until_the_bot_is_ready(
     known = InviteSettings(("@alice-*:hs.test",))
     async with living(city, platform, invites=known):
         await alice.hears(direct)
-        space, chat = await alice.accept(2)
+        rooms = await alice.accept(2)
         for room in theirs:
             found = await stranger.state_event(room, MEMBER, city.bot.user_id)
             assert found["content"]["membership"] == "leave"
-    assert await home_of(city, owner) == ([space], [chat])
+    [space], [chat] = await home_of(city, owner)
+    assert {space, chat} == set(rooms)
     assert set(await city.bot.joined_rooms()) == {direct, space, chat}
     assert city.rows().keys() == {space, chat}
 
@@ -270,7 +271,9 @@ async def test_21_a_child_that_the_bot_is_not_in_is_reported(
     for number, (room, reason) in enumerate(zip(rooms, why, strict=True), 1):
         rows[room] = a_chat(alice, space, number, reason)
     # No snapshot at all shows no invite either.
-    await holds(city, rows, cold=alone, unknown=rooms, apart=[Channel.STATE])
+    apart = [Channel.STATE]
+    # Nobody tells of a room that the bot has forgotten: a look at everything misses it.
+    await holds(city, rows, cold=alone, unknown=rooms, apart=apart, whole=True)
 
     # Given up after a `full_interval`; what is said in the others is answered on.
     await city.once(settings=ReconcileSettings(full_interval=0))

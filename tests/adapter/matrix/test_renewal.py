@@ -265,6 +265,23 @@ async def test_a_room_that_the_bot_is_not_in_stays_unknown_and_is_lost_in_time(
     assert city.status("!nowhere:hs.test") == "detached: lost"
 
 
+async def test_an_invitation_after_a_kick_is_seen(city: City, proxy: Proxy) -> None:
+    """Nothing says that the bot was thrown out, but that it is invited again."""
+    alice, _, (chat,) = await city.home(version="11")
+    await city.bot.set_power(chat, {alice.user_id: 100, city.bot.user_id: 50})
+    await city.startup()
+    await alice.kick(chat, city.bot.user_id)
+    await alice.invite(chat, city.bot.user_id)
+    asked(proxy)
+    await city.once()
+    assert not looked_at_everything(asked(proxy))
+    assert city.status(chat) == "unknown: the bot's membership is invite"
+    await city.bot.join(chat)
+    await city.once()
+    assert city.status(chat) == "active"
+    await city.settled()
+
+
 async def test_a_refused_record_stays_a_finding(city: City, proxy: Proxy) -> None:
     """It is remembered, and not asked for again."""
     _, old_space, (old,) = await city.old_home()
