@@ -6,6 +6,7 @@ Messages say what is expected, never what was found: a value may be a secret.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
@@ -13,8 +14,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import ValidationError
+    from jsonschema_rs import Draft202012Validator, ValidationError
 
 NAMES = ("binding", "config", "doctor", "drill", "identity", "plan", "topology")
 """The contracts that `problems` and `schema` know."""
@@ -41,13 +41,14 @@ def problems(name: str, data: object) -> list[Problem]:
 
     Nothing in `data` makes this raise. What JSON cannot hold at all (a date, a key
     that is no text) is reported alone, as the rest cannot be judged then."""
-    foreign = [Problem(place(path), message) for path, message in _not_json(data)]
-    if foreign:
-        return foreign
+    if not _is_json(data):
+        return [Problem(place(path), message) for path, message in _not_json(data)]
     found: dict[tuple[Path, str], None] = {}
     for error in _validator(name).iter_errors(data):
-        at: Path = tuple(error.absolute_path)
-        if "propertyNames" in error.absolute_schema_path:
+        at: Path = tuple(error.instance_path)
+        kind: Any = error.kind
+        if kind.name == "propertyNames":
+            error = kind.error
             at = (*at, str(error.instance))
         for path, message in _told(error, schema(name)):
             found[at + path, message] = None
@@ -90,46 +91,83 @@ def near(word: str, known: Iterable[str]) -> str:
 
 @cache
 def _validator(name: str) -> Draft202012Validator:
-    # Not at the top: it takes 0.1 s, and most commands have nothing to validate.
-    from jsonschema import Draft202012Validator
+    # Not at the top: most commands have nothing to validate.
+    from jsonschema_rs import Draft202012Validator
 
-    return Draft202012Validator(schema(name))
+    return Draft202012Validator(dict(schema(name)))
+
+
+def _is_json(data: object) -> bool:
+    """Whether JSON can hold `data`, level by level; mostly it can.
+
+    Where it cannot, `_not_json` says why, and takes five times as long."""
+    level: list[Any] = [data]
+    for _ in range(DEEPEST + 1):
+        if any(_foreign(value) for value in level):
+            return False
+        level = [inner for value in level for _, inner in _inside(value)]
+        if not level:
+            return True
+    return False
 
 
 def _not_json(data: object) -> Iterator[tuple[Path, str]]:
-    """Find what jsonschema would stumble over. A stack, for no depth may break it."""
+    """Find what JSON cannot hold. A stack, for no depth may break it."""
     todo: list[tuple[Path, object]] = [((), data)]
     while todo:
         path, value = todo.pop()
         if len(path) > DEEPEST:
             yield path[:3], "nested too deeply"
             return
-        match value:
-            case dict():
-                for key, item in reversed(value.items()):
-                    if isinstance(key, str):
-                        todo.append(((*path, key), item))
-                    else:
-                        yield path, f"expected text as every key, not {_kind(key)}"
-            case list():
-                todo += [((*path, i), value[i]) for i in range(len(value) - 1, -1, -1)]
-            case float() if value != value or value in {float("inf"), float("-inf")}:
-                yield path, "expected a finite number"
-            case str() | int() | float() | None:
-                pass
-            case _:
-                yield path, f"expected plain data, not {_kind(value)}"
+        if why := _foreign(value):
+            yield path, why
+        todo += reversed([((*path, step), inner) for step, inner in _inside(value)])
+
+
+def _inside(value: object) -> Iterable[tuple[Any, Any]]:
+    """The steps that lead on from `value`, and where to."""
+    if isinstance(value, dict):
+        return value.items()
+    return enumerate(value) if isinstance(value, list) else ()
+
+
+def _foreign(value: object) -> str | None:
+    """Why JSON cannot hold this value, whatever is inside it."""
+    match value:
+        case str():
+            return None if _is_text(value) else "expected text, not half a character"
+        case dict():
+            for key in value:
+                if not isinstance(key, str):
+                    return f"expected text as every key, not {_kind(key)}"
+                if not _is_text(key):
+                    return "expected text as every key, not half a character"
+            return None
+        case float():
+            return None if math.isfinite(value) else "expected a finite number"
+        case int() | list() | None:
+            return None
+        case _:
+            return f"expected plain data, not {_kind(value)}"
+
+
+def _is_text(value: str) -> bool:
+    # JSON can spell half of a surrogate pair, and nobody can write it down.
+    return value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def _told(
     error: ValidationError, root: Mapping[str, Any]
 ) -> Iterator[tuple[Path, str]]:
     """Say in plain words what `error` means, and where below its place."""
-    wanted: Any = error.validator_value
+    *parents, keyword = error.schema_path
+    rules: Any = root
+    for step in parents:
+        rules = rules[step]
+    wanted: Any = rules[keyword]
     given: Any = error.instance
-    rules: Mapping[str, Any] = error.schema if isinstance(error.schema, dict) else {}
     known = rules.get("properties", {})
-    match error.validator:
+    match keyword:
         case "required":
             for name in (name for name in wanted if name not in given):
                 hint = _hint(known.get(name, {}), root)

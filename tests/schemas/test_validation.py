@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from typing import Any
 
 import pytest
@@ -33,6 +35,32 @@ def test_schema_is_one_and_its_examples_are_valid(name: str) -> None:
     assert found["examples"]
     for example in found["examples"]:
         assert told(name, example) == []
+
+
+@st.composite
+def nearly_valid(draw: st.DrawFn) -> tuple[str, Any]:
+    """An example with anything in one of its places."""
+    name = draw(st.sampled_from(NAMES))
+    data = copy.deepcopy(draw(st.sampled_from(schema(name)["examples"])))
+    here = data
+    while True:
+        steps = list(here) if isinstance(here, dict) else range(len(here))
+        step = draw(
+            st.sampled_from([*steps, "new"] if isinstance(here, dict) else steps)
+        )
+        inner = here[step] if step in steps else None
+        if not inner or not isinstance(inner, dict | list) or draw(st.booleans()):
+            here[step] = draw(JSON | st.sampled_from(["", "@a:hs", "C1", "!r", "5m"]))
+            return name, data
+        here = inner
+
+
+@given(nearly_valid())
+def test_another_validator_says_the_same(found: tuple[str, Any]) -> None:
+    name, data = found
+    if "NaN" not in (text := json.dumps(data)) and "Infinity" not in text:
+        says = Draft202012Validator(schema(name)).is_valid(data)
+        assert (told(name, data) == []) is says
 
 
 def test_every_problem_is_told_at_once_in_the_order_of_the_data() -> None:
@@ -78,6 +106,8 @@ def test_no_problem_holds_a_value(data: object) -> None:
         ({1: 2}, "$: expected text as every key, not a number"),
         ({"a": float("nan")}, "$.a: expected a finite number"),
         ({"a": {1, 2}}, "$.a: expected plain data, not a set"),
+        ({"a": "\ud800"}, "$.a: expected text, not half a character"),
+        ({"\ud800": 1}, "$: expected text as every key, not half a character"),
         (
             {"a\u202e\x7f": object()},
             '$["a\\u202e\\u007f"]: expected plain data, not a object',

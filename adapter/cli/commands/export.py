@@ -46,11 +46,22 @@ def export(
     config = session.config()
     look = _from_cache(config) if source == "cache" else _from_matrix(config, partial)
     document = wait(look)
+    _check(document)
     text = to_json(document) if output == "json" else to_yaml(document)
     if target is None or str(target) == "-":
         click.echo(text.encode(), nl=False)
     else:
         write(target, text.encode())
+
+
+def _check(document: dict[str, Any]) -> None:
+    """Refuse what `validate` would refuse: a cache can hold what somebody wrote there."""
+    from adapter.cli.errors import CommandError
+    from schemas import problems
+
+    if found := problems("topology", document):
+        msg = f"this would be no valid document: {found[0]}; `spacekeeper reconcile` mends the cache"
+        raise CommandError(msg)
 
 
 async def _from_matrix(config: Config, partial: bool) -> dict[str, Any]:

@@ -181,6 +181,20 @@ def test_export_writes_a_file_or_leaves_it(
     assert sorted(tmp_path.iterdir()) == before
 
 
+async def test_export_of_what_is_not_valid(config: str, tmp_path: Path) -> None:
+    """Nothing is written that `validate` would refuse."""
+    async with Store.open(tmp_path / "spacekeeper.db") as store:
+        from adapter.matrix.store import set_room_meta
+
+        await set_room_meta(store, "!r", chat_id="first")
+    result = await asyncio.to_thread(
+        run, "--config", config, "export", "--from", "cache"
+    )
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert is_one_sentence(result.stderr)
+    assert '$.spec.rooms["!r"].chat_id: expected a chat id such as C1' in result.stderr
+
+
 def test_export_from_matrix(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = made(SPACE)
     calls = with_reconciliation(monkeypatch, observed_document=lambda: found)

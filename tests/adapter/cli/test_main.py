@@ -28,7 +28,7 @@ from tests.adapter.cli.runs import (
 
 HTTP = {"nio", "aiohttp"}
 MATRIX = HTTP | {"aiosqlite", "sqlite3", "asyncio"}
-SLOW = MATRIX | {"jsonschema", "yaml"}
+SLOW = MATRIX | {"jsonschema_rs", "yaml"}
 
 
 @pytest.mark.parametrize(
