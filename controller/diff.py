@@ -11,10 +11,15 @@ def diff(have: Topology, want: Topology) -> Iterator[Change]:
     """Yield the changes that turn `have` into `want`, in key order.
 
     A resource that only `have` holds is detached; equal resources yield nothing."""
-    for key in sorted(have.keys() | want.keys()):
+    changed = [
+        key
+        for key, new in want.items()
+        if (old := have.get(key)) is None or old.fields != new.fields
+    ]
+    changed += [key for key in have if key not in want]
+    for key in sorted(changed):
         old, new = have.get(key), want.get(key)
-        if old != new:
-            yield Change(key, action(old, new), old, new)
+        yield Change(key, action(old, new), old, new)
 
 
 def action(old: Resource | None, new: Resource | None) -> Action:
@@ -23,13 +28,10 @@ def action(old: Resource | None, new: Resource | None) -> Action:
         return Action.CREATE
     if new is None:
         return Action.DETACH
-    match is_detached(old), is_detached(new):
-        case False, True:
-            return Action.DETACH
-        case True, False:
-            return Action.RESTORE
-        case _:
-            return Action.UPDATE
+    before, after = is_detached(old), is_detached(new)
+    if before == after:
+        return Action.UPDATE
+    return Action.DETACH if after else Action.RESTORE
 
 
 def is_detached(resource: Resource) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -32,8 +31,7 @@ class Cause(NamedTuple):
     at: int
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
+class Resource(NamedTuple):
     """One thing of a topology. Two resources are equal when their `fields` are.
 
     An absent value has no key in `fields`; `None` is never stored. `revision` is
@@ -41,8 +39,14 @@ class Resource:
     """
 
     fields: Mapping[str, Any]
-    revision: int = field(default=0, compare=False)
-    causes: Mapping[str, Cause] = field(default_factory=dict, compare=False, repr=False)
+    revision: int = 0
+    causes: Mapping[str, Cause] = NOTHING
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Resource) and self.fields == other.fields
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
 
 
 Topology = Mapping[Key, Resource]
@@ -65,8 +69,7 @@ class Fields(NamedTuple):
     new: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """The step from `old` to `new` at `key`; `None` is absence, and never on both sides."""
 
     key: Key
