@@ -153,13 +153,14 @@ def read_sync(body: Mapping[str, Any], types: EventTypes) -> Seen:
 
     State events of the timeline are newer than those of `state`. What a server sends
     against the filter is dropped here."""
+    wanted = frozenset(types.state())
     sections = _mapping(body.get("rooms", {}), "rooms")
     rooms: dict[str, Events] = {}
     for name in ("leave", "join"):
         for room_id, room in _mapping(sections.get(name, {}), name).items():
             rooms[room_id] = [
-                *_state(_inner(room, "state"), types),
-                *_state(_inner(room, "timeline"), types),
+                *_state(_inner(room, "state"), wanted),
+                *_state(_inner(room, "timeline"), wanted),
             ]
     invited = frozenset(_mapping(sections.get("invite", {}), "invite"))
     return Seen(without(rooms, invited), invited)
@@ -167,6 +168,7 @@ def read_sync(body: Mapping[str, Any], types: EventTypes) -> Seen:
 
 def read_window(body: Mapping[str, Any], types: EventTypes) -> Window:
     """Read an answer of sliding sync that has one list, `all`."""
+    wanted = frozenset(types.state())
     rooms: dict[str, Events] = {}
     invited: set[str] = set()
     for room_id, room in listed_rooms(body).items():
@@ -174,7 +176,7 @@ def read_window(body: Mapping[str, Any], types: EventTypes) -> Window:
         if invitation(given) is not None:
             invited.add(room_id)
         else:
-            rooms[room_id] = _state(given.get("required_state"), types)
+            rooms[room_id] = _state(given.get("required_state"), wanted)
     return Window(listed(body), Seen(rooms, frozenset(invited)))
 
 
@@ -203,21 +205,22 @@ def without(
     rooms: Mapping[str, Events], invited: Collection[str]
 ) -> Mapping[str, Events]:
     """Leave out the invitations: a room that is left and invited to again is both."""
+    if not invited:
+        return rooms
     return {room_id: rooms[room_id] for room_id in rooms if room_id not in invited}
 
 
-def _state(events: Any, types: EventTypes) -> Events:
+def _state(events: Any, wanted: Collection[str]) -> Events:
     """Only state events of the types that decide: no message is kept for a moment."""
     if not isinstance(events, list):
         return []
-    wanted = frozenset(types.state())
     return [
         event
         for event in events
         if isinstance(event, dict)
         and isinstance(event.get("state_key"), str)
-        and isinstance(event.get("type"), str)
-        and event["type"] in wanted
+        and isinstance(kind := event.get("type"), str)
+        and kind in wanted
     ]
 
 

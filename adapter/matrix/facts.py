@@ -164,11 +164,7 @@ def fact(
 
 def shown(fact: Fact | None) -> Room | None:
     """The state that a fact shows, of a room the bot is in or was in."""
-    match fact:
-        case Present(room) | Gone(room=room):
-            return room
-        case _:
-            return None
+    return None if fact is None or isinstance(fact, Unknown) else fact.room
 
 
 def is_unread(fact: Fact | None) -> bool:
@@ -186,20 +182,17 @@ def _read(
     if create is None:
         return None, members.get(me)
     read = _create(create, types)
-    ours = read.cause.sender == me
-    is_space = read.type == SPACE_TYPE
+    children: Mapping[str, Child] = NOTHING
+    if read.type == SPACE_TYPE:
+        children = {key: _child(event) for key, event in state[CHILD].items()}
     room = Room(
-        room_id=room_id,
-        create=read,
-        members=members if ours else NOTHING,
-        children=(
-            {key: _child(event) for key, event in state[CHILD].items()}
-            if is_space
-            else NOTHING
-        ),
-        tombstone=_tombstone(state[TOMBSTONE].get("")),
-        binding=_binding(state[types.binding].get(me), me),
-        name=_name(state[NAME].get("")),
+        room_id,
+        read,
+        members if read.cause.sender == me else NOTHING,
+        children,
+        _tombstone(state[TOMBSTONE].get("")),
+        _binding(state[types.binding].get(me), me),
+        _name(state[NAME].get("")),
     )
     return room, members.get(me)
 
@@ -208,15 +201,22 @@ def _by_type(
     events: Iterable[Any], types: EventTypes
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Type -> state key -> event, of the types that decide and of well-formed events."""
-    state: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in types.state()}
+    state: dict[str, dict[str, dict[str, Any]]] = {
+        CREATE: {},
+        MEMBER: {},
+        NAME: {},
+        TOMBSTONE: {},
+        CHILD: {},
+        types.binding: {},
+    }
     for event in events:
         if not isinstance(event, dict):
             continue
         kind, key = event.get("type"), event.get("state_key")
         if (
             isinstance(kind, str)
-            and kind in state
             and isinstance(key, str)
+            and kind in state
             and isinstance(event.get("sender"), str)
             and isinstance(event.get("content"), dict)
         ):
@@ -226,11 +226,11 @@ def _by_type(
 
 def event_cause(event: dict[str, Any]) -> Cause:
     """Who sent it, which it is, and when; an event without a sender was left out before."""
-    at = event.get("origin_server_ts")
+    event_id, at = event.get("event_id"), event.get("origin_server_ts")
     return Cause(
         event["sender"],
-        _text(event.get("event_id")) or "",
-        at if isinstance(at, int) and not isinstance(at, bool) else 0,
+        event_id if isinstance(event_id, str) else "",
+        at if isinstance(at, int) and at is not True and at is not False else 0,
     )
 
 
@@ -250,17 +250,19 @@ def _create(event: dict[str, Any], types: EventTypes) -> Create:
 
 
 def _member(event: dict[str, Any]) -> Member:
-    return Member(event_cause(event), _text(event["content"].get("membership")) or "")
+    membership = event["content"].get("membership")
+    return Member(event_cause(event), membership if isinstance(membership, str) else "")
 
 
 def _child(event: dict[str, Any]) -> Child:
-    via, order = event["content"].get("via"), event["content"].get("order")
-    valid = isinstance(via, list) and all(isinstance(server, str) for server in via)
+    content = event["content"]
+    via, order = content.get("via"), content.get("order")
+    valid = isinstance(via, list) and all(isinstance(one, str) for one in via)
     return Child(
         event_cause(event),
         tuple(via) if valid else (),
         order if isinstance(order, str) and _is_order(order) else None,
-        broken=bool(event["content"]) and not (valid and via),
+        bool(content) and not (valid and via),
     )
 
 
