@@ -111,13 +111,13 @@ def _chain(asked: Asked, view: View) -> Chain:
     for chain in view.kin.chains:
         if room_id == chain.key:
             return chain
-        if room_id in chain.ids():
+        if room_id in chain.ids:
             _refuse(f"{room_id} was replaced: adopt {chain.key} in its place")
     _refuse(f"{room_id} is neither a chat nor a Space by its type")
 
 
 def _refuse_a_claimed(asked: Asked, chain: Chain) -> None:
-    said = chain.claim()
+    said = chain.claim
     if chain.is_newer or isinstance(said, Newer):
         _refuse(f"a newer Spacekeeper wrote in {asked.room_id}: upgrade this one")
     elif said is not None and said.owner == asked.owner:
@@ -155,7 +155,7 @@ def _chat_id(
         return None
     every = rows_of(before.rooms)  # as they should be: old rooms have numbers, too
     others = [one for one in view.kin.chains if one is not chain]
-    rows = [row for row in every.values() if row.room_id not in chain.ids()]
+    rows = [row for row in every.values() if row.room_id not in chain.ids]
     taken = chat_ids(asked.owner, others, rows, intents)
     if asked.chat_id in taken:
         holder = next((r.room_id for r in rows if _has(r, asked)), "another room")

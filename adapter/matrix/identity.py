@@ -7,8 +7,8 @@ Rules 1, 2, 6 and 8 of docs/how-it-decides.md; rule 5, which needs links, is in
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 from adapter.matrix.desired import Finding
 from adapter.matrix.facts import SPACE_TYPE, Fact, Room, Unknown, is_unread, shown
@@ -60,9 +60,12 @@ class Malformed(NamedTuple):
 Marking = Marker | Newer | Malformed | None
 
 
+KINDS: Final[Mapping[str, str]] = {SPACE_TYPE: SPACE, "": CHAT}
+
+
 def kind_of(room: Room) -> str | None:
     """`space`, `chat`, or `None` for a room type that is neither."""
-    return {SPACE_TYPE: SPACE, "": CHAT}.get(room.create.type)
+    return KINDS.get(room.create.type)
 
 
 def is_user_id(value: Any) -> bool:
@@ -110,7 +113,7 @@ def _marking(
         return Malformed(cause, "its version is missing or no number")
     if version > VERSION:
         return _newer(content, cause)
-    if bare and not {"kind", "owner", "chat_id"} & content.keys():
+    if bare and content.keys().isdisjoint(("kind", "owner", "chat_id")):
         platform = content.get("platform_chat_id")
         if not is_platform_chat_id(platform):
             return Malformed(cause, "platform_chat_id is missing or no id")
@@ -163,10 +166,16 @@ class Marked(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """A room and those that it replaced, newest first (rule 8). Mostly just one room."""
+    """A room and those that it replaced, newest first (rule 8). Mostly just one room.
+
+    Made by `chain_of`, which finds out once what is asked for again and again."""
 
     rooms: tuple[Marked, ...]
     kind: str
+    ids: tuple[str, ...]
+    """The ids of its rooms."""
+    claim: Marker | Newer | None
+    """The newest identity or record; `Newer` where one stands before it."""
 
     @property
     def tip(self) -> Room:
@@ -179,41 +188,28 @@ class Chain(NamedTuple):
     @property
     def key(self) -> str:
         """The tip's room id: what the chain is called."""
-        return self.rooms[0].room.room_id
+        return self.ids[0]
 
     @property
     def age(self) -> tuple[int, str]:
         """Orders by the oldest create event, then by room id (rule 7)."""
         return (self.root.create.cause.at, self.root.room_id)
 
-    def ids(self) -> tuple[str, ...]:
-        return tuple(marked.room.room_id for marked in self.rooms)
-
     @property
     def is_newer(self) -> bool:
         """A later version wrote what counts here: nothing is written (rule 2)."""
         newest = self.rooms[0]
-        return any(
-            isinstance(marking, Newer)
-            for marking in (newest.identity, newest.binding, self.claim())
+        return (
+            isinstance(newest.identity, Newer)
+            or isinstance(newest.binding, Newer)
+            or isinstance(self.claim, Newer)
         )
-
-    def claim(self) -> Marker | Newer | None:
-        """The newest identity or record; `Newer` where one stands before it."""
-        for marked in self.rooms:
-            for marking in (marked.identity, marked.binding):
-                if isinstance(marking, Newer):
-                    return marking
-            for marking in (marked.identity, marked.binding):
-                if isinstance(marking, Marker) and marking.names_owner:
-                    return marking
-        return None
 
     def statements(self) -> Iterator[Marker | Newer]:
         """Every identity and binding that can be read, the newest room's first."""
         for marked in self.rooms:
             for marking in (marked.identity, marked.binding):
-                if isinstance(marking, Marker | Newer):
+                if isinstance(marking, (Marker, Newer)):
                     yield marking
 
     def members(self) -> frozenset[str]:
@@ -224,6 +220,25 @@ class Chain(NamedTuple):
             for user_id in marked.room.members
             if is_user_id(user_id)
         )
+
+
+def chain_of(rooms: tuple[Marked, ...], kind: str) -> Chain:
+    """A room and those that it replaced, newest first, as one."""
+    return Chain(
+        rooms, kind, tuple([marked.room.room_id for marked in rooms]), _claim(rooms)
+    )
+
+
+def _claim(rooms: Iterable[Marked]) -> Marker | Newer | None:
+    for marked in rooms:
+        identity, binding = marked.identity, marked.binding
+        for marking in (identity, binding):
+            if isinstance(marking, Newer):
+                return marking
+        for marking in (identity, binding):
+            if isinstance(marking, Marker) and marking.owner is not None:
+                return marking
+    return None
 
 
 class Lineage(NamedTuple):
@@ -344,5 +359,5 @@ def _chains(
             here = predecessor.get(here)
         kind = kind_of(room)
         if kind is not None:
-            chains.append(Chain(tuple(rooms), kind))
+            chains.append(chain_of(tuple(rooms), kind))
     return chains

@@ -51,9 +51,7 @@ def render(
         own_have={key(room): Resource(have[room]) for room in sorted(have)},
         own_want={key(room): Resource(want[room]) for room in sorted(want)},
         findings=findings(view, {room: one.row for room, one in drawn.items()}),
-        successors={
-            room: chain.key for chain in kin.chains for room in chain.ids()[1:]
-        },
+        successors={room: chain.key for chain in kin.chains for room in chain.ids[1:]},
         unknown=_unread(facts, rows) | dict.fromkeys(waiting, WAITS),
         waiting=len(waiting),
     )
@@ -83,11 +81,12 @@ def _waiting(view: View) -> list[str]:
 
 
 def _unread(facts: Facts, rows: Mapping[str, Row]) -> dict[str, str]:
-    return {
+    unread = {
         room: fact.why
-        for room, fact in sorted(facts.rooms.items())
+        for room, fact in facts.rooms.items()
         if isinstance(fact, Unknown) and (room in rows or room in facts.joined)
     }
+    return dict(sorted(unread.items()))
 
 
 def _standing(
@@ -98,11 +97,11 @@ def _standing(
     decided: set[str] = set()
     for case in every:
         if case.mode is Mode.HELD:
-            standing |= {r: rows[r] for r in case.chain.ids() if r in rows}
+            standing |= {r: rows[r] for r in case.chain.ids if r in rows}
         elif case.row and case.mode is not Mode.OPEN:
             standing[case.key] = case.row
         if case.mode is not Mode.OPEN or case.owner:
-            decided.update(case.chain.ids())
+            decided.update(case.chain.ids)
     for room_id, row in rows.items():
         if room_id not in decided and _keeps_places(facts, seen, me, row):
             standing[room_id] = row
@@ -122,13 +121,14 @@ def _keeps_places(facts: Facts, seen: Sight, me: str, row: Row) -> bool:
 def _own_events(
     view: View, drawn: Mapping[str, Drawn], types: EventTypes
 ) -> Iterator[Own]:
+    links = view.given.links
     for case in view.every:
-        if case.key in drawn and not view.is_blocked(case):
-            yield from own_events(
-                case,
-                drawn[case.key].row,
-                view.given.links.get(case.key),
-                view.holder(case.user_id),
-                view.me,
-                types,
-            )
+        one = drawn.get(case.key)
+        if one is None or not case.takes_part:
+            continue
+        found = links.get(case.key)
+        holder = None if found and found.newest else view.holder(case.user_id)
+        due = own_events(case, one.row, found, holder, view.me, types)
+        # Mostly nothing is due, and then nobody need know whether it may be written.
+        if due and not view.is_blocked(case):
+            yield from due

@@ -24,10 +24,8 @@ class Case(NamedTuple):
     """The newest row along the chain."""
     claim: Marker | Newer | None
     owner: Owner | None
-
-    @property
-    def key(self) -> str:
-        return self.chain.key
+    key: str
+    """The newest room's id."""
 
     @property
     def user_id(self) -> str | None:
@@ -40,11 +38,7 @@ class Case(NamedTuple):
     @property
     def keeps_row(self) -> bool:
         """Kind, owner, chat_id and platform_chat_id of the row hold, if it has them."""
-        return self.row is not None and (
-            self.mode is not Mode.OPEN
-            or not self.joined
-            or isinstance(self.claim, Newer)
-        )
+        return self.row is not None and _holds(self.mode, self.joined, self.claim)
 
     @property
     def takes_part(self) -> bool:
@@ -59,40 +53,51 @@ def cases(
     unsettled = [_unsettled(chain, facts, rows, kin, seen) for chain in kin.chains]
     visible = [case for case in unsettled if case.mode is not Mode.HIDDEN]
     spaces = [
-        case._replace(owner=_owner(case) or _legacy_space(case, me))
+        case if case.owner else case._replace(owner=_legacy_space(case, me))
         for case in visible
         if case.chain.kind == SPACE
     ]
+    chats = [case for case in visible if case.chain.kind != SPACE]
+    if all(case.owner for case in chats):
+        return spaces + chats
     owners = {case.key: case.owner for case in spaces if case.owner}
     naming = names(case.chain for case in spaces)
-    chats = [
-        case._replace(
-            owner=_owner(case)
-            or _legacy_chat(case, _naming(case.chain, naming), owners, me)
+    return spaces + [
+        case
+        if case.owner
+        else case._replace(
+            owner=_legacy_chat(case, _naming(case.chain, naming), owners, me)
         )
-        for case in visible
-        if case.chain.kind != SPACE
+        for case in chats
     ]
-    return spaces + chats
 
 
 def _unsettled(
     chain: Chain, facts: Facts, rows: Mapping[str, Row], kin: Lineage, seen: Sight
 ) -> Case:
-    row = next((rows[room_id] for room_id in chain.ids() if room_id in rows), None)
+    row = _newest_row(chain, rows)
     joined = isinstance(facts.rooms[chain.key], Present)
-    claim = chain.claim()
+    claim = chain.claim
     mode = seen.mode(chain, row, kin, gone=not joined)
-    return Case(chain, mode, joined, row, claim, None)
+    # The owner where none has to be found out: a row that stands, or a claim.
+    owner = None
+    if row and row.matrix_user_id and _holds(mode, joined, claim):
+        owner = Owner(row.matrix_user_id)
+    elif isinstance(claim, Marker) and claim.owner:
+        owner = Owner(claim.owner, claim.cause)
+    return Case(chain, mode, joined, row, claim, owner, chain.ids[0])
 
 
-def _owner(case: Case) -> Owner | None:
-    """The owner where none has to be found out: a row that stands, or a claim."""
-    if case.row and case.row.matrix_user_id and case.keeps_row:
-        return Owner(case.row.matrix_user_id)
-    if isinstance(case.claim, Marker) and case.claim.owner:
-        return Owner(case.claim.owner, case.claim.cause)
+def _newest_row(chain: Chain, rows: Mapping[str, Row]) -> Row | None:
+    for room_id in chain.ids:
+        if room_id in rows:
+            return rows[room_id]
     return None
+
+
+def _holds(mode: Mode, joined: bool, claim: Marker | Newer | None) -> bool:
+    """A row says more of its room than this pass can see."""
+    return mode is not Mode.OPEN or not joined or isinstance(claim, Newer)
 
 
 def _legacy_space(case: Case, me: str) -> Owner | None:
@@ -109,6 +114,6 @@ def _legacy_chat(
 
 def _naming(chat: Chain, naming: Mapping[str, tuple[Chain, ...]]) -> list[Chain]:
     found = {
-        space.key: space for room_id in chat.ids() for space in naming.get(room_id, ())
+        space.key: space for room_id in chat.ids for space in naming.get(room_id, ())
     }
     return [found[key] for key in sorted(found)]

@@ -11,6 +11,7 @@ from adapter.matrix.rows import ACTIVE, CHAT, PENDING, SPACE, Row
 from adapter.matrix.rules.cases import Case
 from adapter.matrix.rules.finishing import newest_member
 from adapter.matrix.rules.leftover import Standing, leftover
+from adapter.matrix.rules.legacy import Owner
 from adapter.matrix.rules.sight import Mode
 from adapter.matrix.rules.view import View
 from controller.model import DETACHED, NOTHING, Cause
@@ -44,7 +45,7 @@ def draw(view: View) -> dict[str, Drawn]:
 
 def _draw_case(view: View, case: Case) -> Iterator[Drawn]:
     if case.mode is Mode.HELD:
-        for room_id in case.chain.ids():
+        for room_id in case.chain.ids:
             if room_id in view.rows:
                 yield Drawn(view.rows[room_id])
         return
@@ -52,7 +53,8 @@ def _draw_case(view: View, case: Case) -> Iterator[Drawn]:
     if tip:
         yield tip
     decided = tip if case.mode is Mode.OPEN and case.owner else None
-    yield from _draw_replaced(view, case.chain, decided)
+    if len(case.chain.rooms) > 1:
+        yield from _draw_replaced(view, case.chain, decided)
 
 
 def _draw_replaced(
@@ -84,20 +86,16 @@ def _draw_upgraded(view: View, room: Room, tip: Drawn | None) -> Drawn:
 
 def _draw_tip(view: View, case: Case) -> Drawn | None:
     row = view.rows.get(case.key)
-    match case.mode:
-        case Mode.STANDS if row:
-            return Drawn(row)
-        case Mode.FROZEN | Mode.STANDS if case.row:
-            return _draw_frozen(view, case, case.row)
-        case _ if row and not (case.joined and case.owner):
-            return _draw_rest(view, row)
-        case _ if case.owner is None:
-            return None
-        case _:
-            return _draw_open(view, case, row)
+    if case.mode is Mode.STANDS and row:
+        return Drawn(row)
+    if case.mode in {Mode.FROZEN, Mode.STANDS} and case.row:
+        return _draw_frozen(view, case, case.row)
+    if row and not (case.joined and case.owner):
+        return _draw_rest(view, row)
+    return _draw_open(view, case, case.owner, row) if case.owner else None
 
 
-def _draw_open(view: View, case: Case, row: Row | None) -> Drawn:
+def _draw_open(view: View, case: Case, owner: Owner, row: Row | None) -> Drawn:
     """Everything as Matrix shows it."""
     given, key_ = view.given, case.key
     standing = _status(view, case)
@@ -108,24 +106,30 @@ def _draw_open(view: View, case: Case, row: Row | None) -> Drawn:
     name = case.chain.tip.name
     create = case.chain.tip.create.cause
     drawn = Row(
-        room_id=key_,
-        room_type=case.chain.kind,
-        chat_id=chat_id.value if chat_id else None,
-        space_id=space_id,
-        matrix_user_id=case.user_id,
-        platform_chat_id=platform.value if platform else None,
-        name=name.name if name else None,
-        revision=row.revision if row else 0,
+        key_,
+        case.chain.kind,
+        chat_id.value if chat_id else None,
+        space_id,
+        owner.user_id,
+        platform.value if platform else None,
+        name.name if name else None,
+        standing.status,
+        standing.reason,
+        _evidence(standing),
+        row.revision if row else 0,
     )
-    causes = {
-        "room_type": create,
-        "chat_id": chat_id and (chat_id.cause or create),
-        "space_id": space_cause,
-        "matrix_user_id": case.owner and (case.owner.cause or create),
-        "platform_chat_id": platform and (platform.cause or create),
-        "name": name and name.cause,
-    }
-    return _with(drawn, standing, {f: c for f, c in causes.items() if c})
+    causes = _shown_by(standing)
+    causes["room_type"] = create
+    causes["matrix_user_id"] = owner.cause or create
+    if chat_id:
+        causes["chat_id"] = chat_id.cause or create
+    if space_cause:
+        causes["space_id"] = space_cause
+    if platform:
+        causes["platform_chat_id"] = platform.cause or create
+    if name:
+        causes["name"] = name.cause
+    return Drawn(drawn, causes)
 
 
 def _draw_frozen(view: View, case: Case, row: Row) -> Drawn:
@@ -167,17 +171,25 @@ def _named(row: Row, room: Room) -> Drawn:
 
 def _with(row: Row, standing: Standing, causes: Mapping[str, Cause] = NOTHING) -> Drawn:
     """`row` with a status; only a detached one names its evidence."""
-    cause = standing.cause
-    evidence = (cause.event_id if cause else standing.evidence) or None
-    named = {"status": cause, "reason": cause, "evidence": cause} if cause else {}
     return Drawn(
         row._replace(
             status=standing.status,
             reason=standing.reason,
-            evidence=evidence if standing.status == DETACHED else None,
+            evidence=_evidence(standing),
         ),
-        {**causes, **named},
+        {**causes, **_shown_by(standing)},
     )
+
+
+def _evidence(standing: Standing) -> str | None:
+    if standing.status != DETACHED:
+        return None
+    return (standing.cause.event_id if standing.cause else standing.evidence) or None
+
+
+def _shown_by(standing: Standing) -> dict[str, Cause]:
+    cause = standing.cause
+    return {"status": cause, "reason": cause, "evidence": cause} if cause else {}
 
 
 # --- status ------------------------------------------------------------------
@@ -201,9 +213,12 @@ def _status(view: View, case: Case) -> Standing:
     standing = _by_members(case)
     if found and standing.status != DETACHED:
         # A link that was made anew is why the room is in use again.
-        causes = [cause for cause in (standing.cause, found.child.cause) if cause]
-        newest = max(causes, key=lambda cause: (cause.at, cause.event_id))
-        return standing._replace(cause=newest)
+        linked, joined = found.child.cause, standing.cause
+        if joined is None or (linked.at, linked.event_id) > (
+            joined.at,
+            joined.event_id,
+        ):
+            return Standing(standing.status, standing.reason, linked)
     return standing
 
 
@@ -214,12 +229,12 @@ def _by_members(case: Case) -> Standing:
         return Standing(PENDING)
     room, member = newest
     match member.membership:
+        case "join" if room is case.chain.tip:
+            return Standing(ACTIVE, None, member.cause)
         case "ban":
             return Standing(DETACHED, "owner_banned", member.cause)
         case "leave":
             return Standing(DETACHED, "owner_left", member.cause)
-        case "join" if room is case.chain.tip:
-            return Standing(ACTIVE, None, member.cause)
         case _:
             return Standing(PENDING, None, member.cause)
 

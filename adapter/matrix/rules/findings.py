@@ -70,16 +70,20 @@ def _rows(view: View, drawn: Mapping[str, Row]) -> Iterator[Finding]:
             fact = view.facts.rooms.get(room_id)
             if not isinstance(fact, Present):
                 yield Finding("lost", room_id, "it has not been seen for too long")
-        elif row.room_type == CHAT and row.status in {ACTIVE, PENDING}:
+        elif (
+            row.space_id is None
+            and row.room_type == CHAT
+            and row.status in {ACTIVE, PENDING}
+        ):
             case = view.cases.get(room_id)
-            if row.space_id is None and case and not view.is_blocked(case):
+            if case and not view.is_blocked(case):
                 yield Finding("no_space", room_id, "no Space of its owner can hold it")
 
 
 def _foreign_links(view: View, drawn: Mapping[str, Row]) -> Iterator[Finding]:
     """Valid links to a chat from a Space that is not its owner's (rule 3)."""
-    for room_id in sorted(view.facts.rooms):
-        room = shown(view.facts.rooms[room_id])
+    for room_id, fact in view.facts.rooms.items():
+        room = shown(fact)
         if room is None or not room.children:
             continue
         owner = _owner_of_space(view, drawn, room)

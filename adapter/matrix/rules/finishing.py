@@ -6,7 +6,7 @@ invited who never was.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from adapter.matrix.facts import CHILD, MEMBER, EventTypes, Member, Room
@@ -33,44 +33,47 @@ def own_events(  # noqa: PLR0913 - all that one chain's events hang on
     holder: Case | None,
     me: str,
     types: EventTypes,
-) -> Iterator[Own]:
+) -> list[Own]:
     """What the bot should write for the chain of `case`, whose newest row is `row`.
 
     `holder` is the Space that holds the owner's place, if the bot may write there. The
     caller leaves out chains about which too little is seen."""
     if not case.takes_part or case.chain.is_newer:
-        return
-    yield from _binding(case, row, me, types)
-    if row.status not in {ACTIVE, PENDING}:
-        return
-    if row.room_type == CHAT and holder and row.space_id == holder.key:
-        yield from _child(case.chain, found, holder.chain, me)
-    if row.matrix_user_id and never_invited(case.chain, row.matrix_user_id):
-        yield Own(
-            case.key, f"{MEMBER}|{row.matrix_user_id}", None, {"membership": "invite"}
-        )
+        return []
+    due = [_binding(case, row, me, types)]
+    if row.status in {ACTIVE, PENDING}:
+        if row.room_type == CHAT and holder and row.space_id == holder.key:
+            due.append(_child(case.chain, found, holder.chain, me))
+        due.append(_invite(case.chain, row.matrix_user_id))
+    return [own for own in due if own is not None]
 
 
-def _binding(case: Case, row: Row, me: str, types: EventTypes) -> Iterator[Own]:
+def _invite(chain: Chain, owner: str | None) -> Own | None:
+    if not owner or not never_invited(chain, owner):
+        return None
+    return Own(chain.key, f"{MEMBER}|{owner}", None, {"membership": "invite"})
+
+
+def _binding(case: Case, row: Row, me: str, types: EventTypes) -> Own | None:
     """What identity does not say, or no longer says, stands in the binding (rule 2)."""
     newest = case.chain.rooms[0]
     stands = newest.room.binding
-    field = f"{types.binding}|{me}"
     if isinstance(newest.identity, Marker):
         if (
             row.room_type != CHAT
             or _says(newest.binding, newest.identity) == row.platform_chat_id
         ):
-            return
+            return None
         want: dict[str, Any] = {
             "v": VERSION,
             "platform_chat_id": row.platform_chat_id,
         }
     else:
         if isinstance(newest.binding, Marker) and _is_record(newest.binding, row):
-            return
+            return None
         want = record(row)
-    yield Own(case.key, field, stands.content if stands else None, want)
+    field = f"{types.binding}|{me}"
+    return Own(case.key, field, stands.content if stands else None, want)
 
 
 def _says(binding: object, identity: Marker) -> str | None:
@@ -101,18 +104,18 @@ def record(row: Row) -> dict[str, Any]:
     return {name: value for name, value in content.items() if value is not None}
 
 
-def _child(chat: Chain, found: Link | None, space: Chain, me: str) -> Iterator[Own]:
+def _child(chat: Chain, found: Link | None, space: Chain, me: str) -> Own | None:
     """Link a chat that no child event names, or whose link names older rooms."""
     if found is None:
         order = None
     elif found.valid and not found.newest and found.space.key == space.key:
         order = found.child.order
     else:
-        return
+        return None
     content: dict[str, Any] = {"via": [server_of(me)]}
     if order is not None:
         content["order"] = order
-    yield Own(space.key, f"{CHILD}|{chat.key}", None, content)
+    return Own(space.key, f"{CHILD}|{chat.key}", None, content)
 
 
 def newest_member(chain: Chain, user_id: str) -> tuple[Room, Member] | None:
@@ -128,11 +131,10 @@ def never_invited(chain: Chain, user_id: str) -> bool:
     """No member event in the newest room, and none in an older one that says no.
 
     An upgrade moves nobody: who was in the older room is owed an invite to the new one."""
+    if user_id in chain.tip.members:
+        return False
     newest = newest_member(chain, user_id)
-    if newest is None:
-        return True
-    room, member = newest
-    return room is not chain.tip and member.membership in {"join", "invite"}
+    return newest is None or newest[1].membership in {"join", "invite"}
 
 
 def grouped(events: Iterable[Own]) -> tuple[dict[str, Any], dict[str, Any]]:

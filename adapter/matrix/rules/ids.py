@@ -37,9 +37,11 @@ def derived(room_id: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"matrix:roomid/{room_id[1:]}"))
 
 
-def _claims(chains: Iterable[Chain]) -> dict[str, set[str]]:
-    """platform_chat_id -> the chains that claim it in Matrix, readable newer ones too."""
+def _claims(chains: Iterable[Chain], contested: frozenset[str]) -> dict[str, set[str]]:
+    """Which chains claim each of `contested` in Matrix, readable newer ones too."""
     claims: dict[str, set[str]] = defaultdict(set)
+    if not contested:
+        return claims
     for chain in chains:
         if chain.kind != CHAT:
             continue
@@ -48,17 +50,35 @@ def _claims(chains: Iterable[Chain]) -> dict[str, set[str]]:
             for said in chain.statements()
             if said.platform_chat_id
         }
-        for value in found or {derived(chain.root.room_id)}:
+        for value in contested & (found or {derived(chain.root.room_id)}):
             claims[value].add(chain.key)
     return claims
 
 
 def platform_ids(chats: Sequence[Case], chains: Iterable[Chain]) -> dict[str, Id]:
     """Chain -> its conversation; none for what only a later version could read."""
-    claims = _claims(chains)
+    by_rows = frozenset(
+        case.row.platform_chat_id
+        for case in chats
+        if case.row and case.row.platform_chat_id and not _says(case)
+    )
+    claims = _claims(chains, by_rows)
     return {
         case.key: found for case in chats if (found := platform_chat_id(case, claims))
     }
+
+
+def _says(case: Case) -> bool:
+    """Its newest room says its id itself, so that no row is asked."""
+    newest = case.chain.rooms[0]
+    return (
+        isinstance(newest.binding, Marker)
+        and newest.binding.platform_chat_id is not None
+    ) or (
+        newest.binding is None
+        and isinstance(newest.identity, Marker)
+        and newest.identity.platform_chat_id is not None
+    )
 
 
 def platform_chat_id(case: Case, claims: Mapping[str, set[str]]) -> Id | None:
@@ -66,19 +86,18 @@ def platform_chat_id(case: Case, claims: Mapping[str, set[str]]) -> Id | None:
 
     Where a binding stands that cannot be read, the row's goes before the identity's:
     the binding may have said what only the row still knows."""
-    row = _from_row(case, claims)
     if case.keeps_row and case.row and case.row.platform_chat_id:
         return Id(case.row.platform_chat_id)
     if isinstance(case.claim, Newer):
         return None
-    for marked in case.chain.rooms:
-        if isinstance(marked.binding, Marker) and marked.binding.platform_chat_id:
-            return Id(marked.binding.platform_chat_id, marked.binding.cause)
-        if isinstance(marked.binding, Malformed) and row:
+    for _, identity, binding in case.chain.rooms:
+        if isinstance(binding, Marker) and binding.platform_chat_id:
+            return Id(binding.platform_chat_id, binding.cause)
+        if isinstance(binding, Malformed) and (row := _from_row(case, claims)):
             return row
-        if isinstance(marked.identity, Marker) and marked.identity.platform_chat_id:
-            return Id(marked.identity.platform_chat_id, marked.identity.cause)
-    return row or Id(derived(case.chain.root.room_id))
+        if isinstance(identity, Marker) and identity.platform_chat_id:
+            return Id(identity.platform_chat_id, identity.cause)
+    return _from_row(case, claims) or Id(derived(case.chain.root.room_id))
 
 
 def _from_row(case: Case, claims: Mapping[str, set[str]]) -> Id | None:
@@ -109,7 +128,9 @@ def chat_ids(
             given[case.key] = Id(case.claim.chat_id, case.claim.cause)
         elif case.legacy:
             unnamed[case.user_id].append(case)
-    numbered = {r for cases in unnamed.values() for c in cases for r in c.chain.ids()}
+    if not unnamed:
+        return given
+    numbered = {r for cases in unnamed.values() for c in cases for r in c.chain.ids}
     taken = _taken(chains, (rows[room] for room in rows if room not in numbered))
     for owner, cases in unnamed.items():
         given |= _number(_by_child_order(cases, links), taken[owner])

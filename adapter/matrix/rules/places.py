@@ -6,8 +6,8 @@ stand keep theirs; the rest is given by what Matrix shows, never by the cache.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from adapter.matrix.identity import Chain
@@ -69,11 +69,12 @@ def places(
         )
         for case in chats
     }
-    ranks = {
-        case.key: closeness(links.get(case.key), holders.get(case.user_id or ""))
-        for case in chats
-    }
-    losers |= _chats(chats, wanted, ranks, taken)
+
+    def rank(case: Case) -> tuple[int, tuple[int, str]]:
+        near = closeness(links.get(case.key), holders.get(case.user_id or ""))
+        return (near, case.chain.age)
+
+    losers |= _chats(chats, wanted, rank, taken)
     return Places(holders, links, names, platforms, taken, losers)
 
 
@@ -132,7 +133,6 @@ def _kept(standing: Mapping[str, Row], rows: Mapping[str, Row]) -> dict[Place, s
 def _spaces(
     spaces: Sequence[Case], chats: Sequence[Case], taken: dict[Place, str]
 ) -> tuple[dict[str, str], dict[str, Winner]]:
-    creates = {case.key: case.chain.root.create.cause for case in spaces}
     rivals: dict[str, list[Case]] = defaultdict(list)
     for case in spaces:
         if case.takes_part and case.user_id:
@@ -141,16 +141,23 @@ def _spaces(
     for case in chats:
         if case.joined:
             chats_of[case.user_id].append(case.chain)
-    losers: dict[str, Winner] = {}
+    lost: dict[str, str] = {}
     for owner, candidates in rivals.items():
         if (owner, "") not in taken:
             taken[owner, ""] = _best(candidates, chats_of[owner]).key
         holder = taken[owner, ""]
-        for case in candidates:
-            if case.key != holder:
-                losers[case.key] = Winner(holder, creates.get(holder))
+        lost |= {case.key: holder for case in candidates if case.key != holder}
     holders = {owner: room for (owner, name), room in taken.items() if not name}
-    return holders, losers
+    return holders, _winners(lost, spaces)
+
+
+def _winners(lost: Mapping[str, str], every: Sequence[Case]) -> dict[str, Winner]:
+    """Who lost to which room, with the create event of that, if it was seen."""
+    won = frozenset(lost.values())
+    creates = {
+        case.key: case.chain.root.create.cause for case in every if case.key in won
+    }
+    return {key: Winner(holder, creates.get(holder)) for key, holder in lost.items()}
 
 
 def _best(candidates: Sequence[Case], chats: Sequence[Chain]) -> Case:
@@ -180,20 +187,11 @@ def _in_order(
     for case in spaces:
         if case.user_id:
             found[case.user_id].append(case)
-    return {
-        owner: [
-            case.chain
-            for case in sorted(
-                cases,
-                key=lambda case: (
-                    holders.get(owner) != case.key,
-                    not case.joined,
-                    case.chain.age,
-                ),
-            )
-        ]
-        for owner, cases in found.items()
-    }
+    for owner, cases in found.items():
+        if len(cases) > 1:
+            holder = holders.get(owner)
+            cases.sort(key=lambda c: (c.key != holder, not c.joined, c.chain.age))
+    return {owner: [case.chain for case in cases] for owner, cases in found.items()}
 
 
 def _links(
@@ -212,26 +210,34 @@ def _links(
 def _chats(
     chats: Sequence[Case],
     wanted: Mapping[str, tuple[Place, ...]],
-    ranks: Mapping[str, int],
+    rank: Callable[[Case], tuple[int, tuple[int, str]]],
     taken: dict[Place, str],
 ) -> dict[str, Winner]:
     """Give chats their places in order of rank; who finds one taken has lost."""
-    creates = {case.key: case.chain.root.create.cause for case in chats}
+    candidates = [case for case in chats if case.takes_part]
+    times = Counter([place for case in candidates for place in wanted[case.key]])
+    # What nobody else wants needs no order, and that is nearly everything.
+    rivals = [
+        case
+        for case in candidates
+        if any(times[place] > 1 or place in taken for place in wanted[case.key])
+    ]
+    ordered = {case.key for case in rivals}
+    for case in candidates:
+        if case.key not in ordered:
+            taken.update(dict.fromkeys(wanted[case.key], case.key))
     losers: list[str] = []
-    for case in sorted(
-        (case for case in chats if case.takes_part),
-        key=lambda case: (ranks[case.key], case.chain.age),
-    ):
+    for case in sorted(rivals, key=rank):
         if taken.keys().isdisjoint(wanted[case.key]):
             taken.update(dict.fromkeys(wanted[case.key], case.key))
         else:
             losers.append(case.key)
     # Only now: who wants two places names the same winner whatever came first.
-    winners = {
+    lost = {
         loser: next(taken[place] for place in wanted[loser] if place in taken)
         for loser in losers
     }
-    return {key: Winner(won, creates.get(won)) for key, won in winners.items()}
+    return _winners(lost, chats)
 
 
 def closeness(found: Link | None, holder: str | None) -> int:

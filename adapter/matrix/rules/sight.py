@@ -55,11 +55,11 @@ class Sight(NamedTuple):
 
     def mode(self, chain: Chain, row: Row | None, kin: Lineage, *, gone: bool) -> Mode:
         """Decide how far a chain with this newest `row` may be decided."""
-        if not self.hold.isdisjoint(chain.ids()):
+        if self.hold and not self.hold.isdisjoint(chain.ids):
             return Mode.HELD
         waits = chain.key in kin.waiting
         unsettled = waits or chain.root.room_id in kin.orphaned
-        claim = chain.claim()
+        claim = chain.claim
         # Rooms that nobody could read may say whose legacy room it is.
         guessed = claim is None and (unsettled or not self.whole)
         if row is None or (row.reason == "upgraded" and row.room_id != chain.key):
@@ -94,7 +94,7 @@ def _read(facts: Facts, rows: Mapping[str, Row], hold: frozenset[str]) -> Sight:
     blind = False
     for room_id in rows.keys() | facts.joined:
         fact, row = facts.rooms.get(room_id), rows.get(room_id)
-        if isinstance(fact, Present | Gone) or (room_id in hold and row is None):
+        if isinstance(fact, (Present, Gone)) or (room_id in hold and row is None):
             continue
         if isinstance(fact, Unknown) and (fact.overdue or _is_expected(fact, row)):
             continue
@@ -110,10 +110,10 @@ def _with_hidden_spaces(
 ) -> Sight:
     blocked, blind, alone = set(seen.blocked), seen.blind, set(seen.left_alone)
     for chain in kin.chains:
-        if chain.kind != SPACE or not rows.keys().isdisjoint(chain.ids()):
+        if chain.kind != SPACE or not rows.keys().isdisjoint(chain.ids):
             continue
         if seen.mode(chain, None, kin, gone=False) is Mode.HIDDEN:
-            claim = chain.claim()
+            claim = chain.claim
             if isinstance(claim, Newer):
                 joined = isinstance(facts.rooms[chain.key], Present)
                 alone.update([claim.owner] if claim.owner and joined else [])

@@ -29,6 +29,7 @@ from adapter.matrix.identity import (
     Marking,
     Newer,
     binding_of,
+    chain_of,
     identity_of,
     is_chat_id,
     is_platform_chat_id,
@@ -491,7 +492,7 @@ def kin(*rooms: Room, **others: Fact) -> Lineage:
 
 
 def ids(found: Lineage) -> list[tuple[str, ...]]:
-    return sorted(chain.ids() for chain in found.chains)
+    return sorted(chain.ids for chain in found.chains)
 
 
 def told(found: Lineage) -> list[tuple[str, str]]:
@@ -689,10 +690,10 @@ def test_every_room_of_the_bot_is_in_one_chain(
     }
     found = kin(*rooms.values())
     ours = [n for n, one in rooms.items() if one.create.cause.sender == ME]
-    seen = [name for chain in found.chains for name in chain.ids()]
+    seen = [name for chain in found.chains for name in chain.ids]
     assert sorted(seen) == sorted(n for n in ours if kind_of(rooms[n]))
     for chain in found.chains:
-        for new, old in zip(chain.ids(), chain.ids()[1:], strict=False):
+        for new, old in zip(chain.ids, chain.ids[1:], strict=False):
             assert (graph[old][0], graph[new][1]) == (new, old)
     unsettled = {name for _, name in told(found)} | found.waiting
     for chain in found.chains:
@@ -713,7 +714,7 @@ BROKEN = Malformed(CAUSE, "it is no object")
 
 def chain(*markings: tuple[Marking, Marking]) -> Chain:
     """Rooms with these identities and bindings, the newest first."""
-    return Chain(
+    return chain_of(
         tuple(Marked(link(f"r{n}"), *both) for n, both in enumerate(markings)), "chat"
     )
 
@@ -743,7 +744,7 @@ def test_the_newest_room_that_says_whose_it_is_decides(
     markings: list[tuple[Marking, Marking]], expected: Marking
 ) -> None:
     """In one room identity before record, and a newer version before both."""
-    assert chain(*markings).claim() == expected
+    assert chain(*markings).claim == expected
 
 
 def test_a_chain_is_newer_if_its_newest_room_is() -> None:
@@ -766,5 +767,5 @@ def test_everybody_who_was_ever_in_a_room_of_the_chain_is_a_member() -> None:
     """Whatever became of them."""
     there = {ALICE: Member(CAUSE, "leave"), "no user": Member(CAUSE, "join")}
     rooms = [link("b", members=there), link("a", members={ME: Member(CAUSE, "join")})]
-    both = Chain(tuple(Marked(one, None, None) for one in rooms), "chat")
+    both = chain_of(tuple(Marked(one, None, None) for one in rooms), "chat")
     assert both.members() == {ALICE, ME}
