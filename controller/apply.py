@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from functools import cached_property
+from typing import NamedTuple, Protocol
 
 from controller.model import Change, Key
 from controller.plan import Plan
@@ -22,8 +23,7 @@ class Result(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of a step; `detail` says why when it was not carried out."""
 
     key: Key
@@ -42,7 +42,7 @@ class Target(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Report:
     """The outcomes of one plan, blocked changes not among them."""
 
@@ -52,9 +52,9 @@ class Report:
     def count(self, result: Result) -> int:
         return self.counts[result]
 
-    @property
+    @cached_property
     def counts(self) -> Counter[Result]:
-        return Counter(outcome.result for outcome in self.outcomes)
+        return Counter([outcome.result for outcome in self.outcomes])
 
     @property
     def failed(self) -> tuple[Outcome, ...]:

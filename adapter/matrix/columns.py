@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adapter.matrix.rows import ACTIVE, CHAT, FIELDS, PENDING, SPACE, UNKNOWN, Row
@@ -16,6 +16,23 @@ ALLOWED: Mapping[str, tuple[str | None, ...]] = {
     "room_type": (SPACE, CHAT, None),
     "status": (ACTIVE, PENDING, DETACHED, UNKNOWN),
 }
+
+
+def written(
+    steps: Sequence[Change], revisions: Mapping[str, int]
+) -> tuple[list[Row], list[Outcome]]:
+    """The rows that the steps leave, and what becomes of each step if all can be written."""
+    rows: dict[str, Row] = {}
+    outcomes: list[Outcome] = []
+    for step in steps:
+        outcome = problem(step, revisions)
+        if outcome is None and step.key.name in rows:
+            outcome = Outcome(step.key, Result.STALE, "it is planned twice")
+        if outcome is None:
+            rows[step.key.name] = wanted(step)
+            outcome = Outcome(step.key, Result.APPLIED)
+        outcomes.append(outcome)
+    return list(rows.values()), outcomes
 
 
 def problem(step: Change, revisions: Mapping[str, int]) -> Outcome | None:
@@ -46,15 +63,17 @@ def wanted(step: Change) -> Row:
 
 def bad(columns: Mapping[str, Any], room_id: str) -> str | None:
     """What is wrong with columns for a row of `room_id`, in a sentence."""
-    if unknown := sorted(columns.keys() - WRITABLE):
+    if not columns.keys() <= WRITABLE:
+        unknown = sorted(columns.keys() - WRITABLE)
         return f"a row has no column to set named {', '.join(unknown)}: leave it out"
+    for name, allowed in ALLOWED.items():
+        if name in columns and columns[name] not in allowed:
+            return f"{name} cannot be {columns[name]!r}: use one of {_list(allowed)}"
     for name, value in {**columns, "room_id": room_id}.items():
-        if name in ALLOWED and value not in ALLOWED[name]:
-            return f"{name} cannot be {value!r}: use one of {_list(ALLOWED[name])}"
         wanted = int if name == "updated_at" else str
         if value is not None and not isinstance(value, wanted):
             return f"{name} cannot be {value!r}: use {wanted.__name__} or None"
-        if isinstance(value, str) and not _is_text(value):
+        if wanted is str and value and not (value.isascii() or _is_text(value)):
             return f"{name} holds half a character: replace it"
     return None if room_id else "a row needs a room id: give one"
 
@@ -65,4 +84,4 @@ def _list(values: tuple[str | None, ...]) -> str:
 
 def _is_text(value: str) -> bool:
     # JSON can hold half of a surrogate pair, UTF-8 and SQLite cannot.
-    return value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value)
+    return not any("\ud800" <= char <= "\udfff" for char in value)

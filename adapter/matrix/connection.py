@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -66,11 +66,11 @@ class Connection:
         """Write, inside a transaction."""
         await self._connection.execute(sql, parameters)
 
-    async def execute_many(self, sql: str, parameters: Sequence[Sequence[Any]]) -> int:
-        """Write, inside a transaction, and return how many rows were written."""
-        if not parameters:
-            return 0
-        return (await self._connection.executemany(sql, parameters)).rowcount
+    async def execute_many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> int:
+        """Write, inside a transaction, and return how many rows were written.
+
+        The parameters are taken one by one in the thread of the database."""
+        return max(0, (await self._connection.executemany(sql, parameters)).rowcount)
 
     def _refuse_half(self) -> None:
         if self._failed:

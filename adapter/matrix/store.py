@@ -7,6 +7,7 @@ file; its errors are this module's, too.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -22,7 +23,7 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Self
 
 from adapter.matrix import database
-from adapter.matrix.columns import COLUMNS, bad, problem, wanted
+from adapter.matrix.columns import COLUMNS, bad, written
 from adapter.matrix.connection import Connection, served
 from adapter.matrix.faults import (
     BadValue,
@@ -146,7 +147,7 @@ class Store:
         found = await self._db.fetch(
             f"SELECT {ROW} FROM room_meta ORDER BY room_id"  # noqa: S608 - a constant
         )
-        return {row[0]: row for row in map(Row._make, found)}
+        return await asyncio.to_thread(_by_room, found)
 
     async def row(self, room_id: str) -> Row | None:
         """The row of one room."""
@@ -164,24 +165,17 @@ class Store:
         are carried out. A row that nothing wants any more is detached as lost."""
         async with self.transaction():
             revisions = await self._revisions([step.key.name for step in steps])
-            outcomes: dict[int, Outcome] = {}
-            due: dict[str, int] = {}
-            for number, step in enumerate(steps):
-                reason = problem(step, revisions)
-                if reason is None and step.key.name in due:
-                    reason = Outcome(step.key, Result.STALE, "it is planned twice")
-                if reason is not None:
-                    outcomes[number] = reason
-                else:
-                    due[step.key.name] = number
-            refused = await self._write([wanted(steps[n]) for n in due.values()])
-        for room_id, number in due.items():
-            outcomes[number] = (
-                Outcome(steps[number].key, Result.FAILED, "another room has its place")
-                if room_id in refused
-                else Outcome(steps[number].key, Result.APPLIED)
-            )
-        return [outcomes[number] for number in range(len(steps))]
+            # Beside the loop: a plan may be long.
+            rows, outcomes = await asyncio.to_thread(written, steps, revisions)
+            refused = await self._write(rows)
+        if not refused:
+            return outcomes
+        return [
+            Outcome(one.key, Result.FAILED, "another room has its place")
+            if one.result is Result.APPLIED and one.key.name in refused
+            else one
+            for one in outcomes
+        ]
 
     async def unread(self) -> dict[str, Unread]:
         """The rooms that could not be read the last time, and since when."""
@@ -306,21 +300,21 @@ class Store:
             old = [row for row in rows if row.revision > 1]
             await self._db.execute_many(
                 "UPDATE room_meta SET status = 'detached' WHERE room_id = ?",
-                [(row.room_id,) for row in old],
+                ((row.room_id,) for row in old),
             )
             written = await self._db.execute_many(
                 "UPDATE OR IGNORE room_meta SET room_type = ?, chat_id = ?,"
                 " space_id = ?, matrix_user_id = ?, platform_chat_id = ?, name = ?,"
                 " status = ?, reason = ?, evidence = ?, revision = ?,"
                 " updated_at = coalesce(?, updated_at) WHERE room_id = ?",
-                [(*row[1:], self._db.at, row.room_id) for row in old],
+                ((*row[1:], self._db.at, row.room_id) for row in old),
             )
             written += await self._db.execute_many(
                 "INSERT OR IGNORE INTO room_meta (room_id, room_type, chat_id,"
                 " space_id, matrix_user_id, platform_chat_id, name, status, reason,"
                 " evidence, revision, updated_at)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [(*row, self._db.at) for row in new],
+                ((*row, self._db.at) for row in new),
             )
             kept = rows
             if written < len(rows):
@@ -334,6 +328,10 @@ class Store:
             refused |= {row.room_id for row in rows} - {row.room_id for row in kept}
             rows = kept
         return refused
+
+
+def _by_room(found: Iterable[Sequence[Any]]) -> dict[str, Row]:
+    return {row.room_id: row for row in map(Row._make, found)}
 
 
 async def get_room_meta(store: Store, room_id: str) -> dict[str, Any] | None:
