@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from adapter.matrix.desired import Desired, Finding
-from adapter.matrix.facts import MEMBER, EventTypes, Fact, Facts, Unknown
+from adapter.matrix.facts import MEMBER, EventTypes, Facts, Unknown
 from adapter.matrix.rows import (
     ACTIVE,
     PENDING,
@@ -250,13 +250,14 @@ def aged(facts: Facts, unread: Mapping[str, Unread], at: int, limit: float) -> F
     Of a room that the bot is not in, only the time counts since that is known: an hour
     of faults and one refusal are not an hour of absence."""
 
-    def age(room_id: str, fact: Fact) -> Fact:
-        if not isinstance(fact, Unknown):
-            return fact
+    def age(room_id: str, fact: Unknown) -> Unknown:
         known = unread.get(room_id, Unread(at))
         since = known.absent_since if fact.absent else known.since
         return fact._replace(overdue=since is not None and at - since >= limit * 1000)
 
-    return facts._replace(
-        rooms={room_id: age(room_id, fact) for room_id, fact in facts.rooms.items()}
-    )
+    older = {
+        room_id: age(room_id, fact)
+        for room_id, fact in facts.rooms.items()
+        if isinstance(fact, Unknown)
+    }
+    return facts._replace(rooms={**facts.rooms, **older}) if older else facts
