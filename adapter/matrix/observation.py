@@ -90,7 +90,7 @@ async def observe(  # noqa: PLR0913 - three of them are for few callers
 
     reader = _Reader(wire, me, types, is_nowhere, seen.invited - joined)
     facts = await _read_snapshot(seen, me, types)
-    doubts = doubtful(facts, joined, after, rows, me)
+    doubts = await asyncio.to_thread(doubtful, facts, joined, after, rows, me)
     if not seen.whole:
         doubts |= own(facts, me)
     await _complete(facts, reader, doubts, after)
@@ -253,7 +253,7 @@ async def _complete(
     for room_id, found in newly.items():
         if _counts(facts.get(room_id), found, in_it=room_id in after):
             facts[room_id] = found
-    ahead = leads(facts.values(), reader.me) - facts.keys()
+    ahead = await asyncio.to_thread(leads, facts.values(), reader.me) - facts.keys()
     for _ in range(ROUNDS):
         if not ahead:
             return
