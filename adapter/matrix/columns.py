@@ -73,7 +73,7 @@ def bad(columns: Mapping[str, Any], room_id: str) -> str | None:
         wanted = int if name == "updated_at" else str
         if value is not None and not isinstance(value, wanted):
             return f"{name} cannot be {value!r}: use {wanted.__name__} or None"
-        if wanted is str and value and not (value.isascii() or _is_text(value)):
+        if isinstance(value, str) and not (value.isascii() or _is_text(value)):
             return f"{name} holds half a character: replace it"
     return None if room_id else "a row needs a room id: give one"
 

@@ -50,6 +50,7 @@ PATIENCE: Final = 24
 """How many rooms may get no answer before the server counts as dead."""
 
 _SLICE: Final = 200  # rooms that are parsed in one go
+NOT_IN_IT: Final = "the bot is not in it"
 _INVITED: Final = Unknown("the bot's membership is invite", absent=True)
 
 
@@ -129,6 +130,10 @@ async def reread(
     reader = _Reader(wire, me, types, is_nowhere)
     seen = dict(facts.rooms)
     await _complete(seen, reader, set(rooms), frozenset())
+    if ahead := reader.refused - rooms.keys():
+        # An upgrade into a room that the bot is not in has nothing more to wait for.
+        strange = ahead - await wire.joined_rooms()
+        seen |= {room_id: Unknown(NOT_IN_IT, absent=True) for room_id in strange}
     for room_id, events in rooms.items():
         if isinstance(seen.get(room_id), Unknown):
             told = fact(room_id, events or (), me, types)
@@ -310,6 +315,7 @@ class _Reader:
         self._types = types
         self._is_nowhere = is_nowhere
         self._invited = invited
+        self.refused: set[str] = set()
         self._unanswered = 0
 
     async def read(self, rooms: Collection[str]) -> dict[str, Fact]:
@@ -327,6 +333,7 @@ class _Reader:
         except (TokenRefused, RateLimited):
             raise
         except (Forbidden, NotFound) as error:
+            self.refused.add(room_id)
             return Unknown(f"state: {error.brief}", absent=nowhere)
         except Unreachable as error:
             self._unanswered += 1

@@ -137,7 +137,7 @@ async def holds(
         assert await city.position() == position
 
     report = await city.settled(cold=False)
-    assert _told(city) == found
+    assert _told(city) == found, _told(city) ^ found
     assert set(report.decided.want.unknown) == set(unknown)
     # What was written is in Matrix now, and a cache that is lost tomorrow needs it.
     rebuilt = _bound(await city.rebuilt())
