@@ -14,7 +14,6 @@ import os
 import uuid
 from collections.abc import (
     AsyncIterator,
-    Collection,
     Iterable,
     Mapping,
     Sequence,
@@ -64,6 +63,8 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 ROW = ", ".join(Row._fields)
+AT_ONCE = 1000
+"""Rooms that are asked for in one statement, so that the loop need not wait for more."""
 PASSES_KEPT = 100
 PUBLICATIONS_KEPT = 7 * 24 * 60 * 60 * 1000
 """Ms that a publication is remembered."""
@@ -279,13 +280,15 @@ class Store:
                 [publication.at - PUBLICATIONS_KEPT],
             )
 
-    async def _revisions(self, names: Collection[str]) -> dict[str, int]:
-        found = await self._db.fetch(
-            "SELECT room_id, revision FROM room_meta"
-            " WHERE room_id IN (SELECT value FROM json_each(?))",
-            [json.dumps(list(names))],
-        )
-        return dict(found)
+    async def _revisions(self, names: Sequence[str]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for start in range(0, len(names), AT_ONCE):
+            found |= await self._db.fetch(
+                "SELECT room_id, revision FROM room_meta"
+                " WHERE room_id IN (SELECT value FROM json_each(?))",
+                [json.dumps(names[start : start + AT_ONCE])],
+            )
+        return found
 
     async def _write(self, rows: Sequence[Row]) -> set[str]:
         """Write the rows, and return those that the unique indexes refuse.
