@@ -245,6 +245,7 @@ async def _read_snapshot(seen: Seen, me: str, types: EventTypes) -> dict[str, Fa
     facts: dict[str, Fact] = {}
     for number, (room_id, events) in enumerate(seen.rooms.items(), 1):
         facts[room_id] = fact(room_id, events, me, types)
+        events.clear()  # what was read is done with, and all at once would take long
         if number % _SLICE == 0:
             await asyncio.sleep(0)  # messages are answered meanwhile
     return facts
