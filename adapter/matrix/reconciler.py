@@ -144,7 +144,10 @@ class Reconciler:
 
         `findings` are reported beside its own."""
         at = now()
-        decided = decide(
+        # Beside the loop, which answers messages meanwhile: all that it is given stays
+        # as it is.
+        decided = await asyncio.to_thread(
+            decide,
             await self.aged(facts, at),
             rows,
             self.me,
