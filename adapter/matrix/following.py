@@ -307,5 +307,7 @@ class Follower:
 
 
 def _with(facts: Facts, newer: Mapping[str, Fact]) -> Facts:
+    if not newer:
+        return facts
     joined = {room_id for room_id, found in newer.items() if isinstance(found, Present)}
     return facts._replace(rooms={**facts.rooms, **newer}, joined=facts.joined | joined)

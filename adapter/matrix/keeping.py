@@ -7,6 +7,7 @@ version of the program looks at everything anew, and nobody has to remember to s
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import logging
@@ -72,7 +73,7 @@ class Keeper:
             _refuse("another version, account or server made it")
             return None
         facts = await self._facts()
-        if digest != added((digest_of_rows(rows.values()), digest_of_facts(facts))):
+        if digest != await asyncio.to_thread(_digest, rows.values(), facts):
             _refuse("somebody else wrote to it")
             return None
         due = await self._db.fetch("SELECT room_id FROM due")
@@ -112,16 +113,12 @@ class Keeper:
         self._version = await self._data_version()
         mark = Bookmark(token, None, at, frozenset(due))
         async with self._store.transaction():
-            before = set(await self._facts())
-            await self._write(set(facts) - before)
-            await self._db.execute_many(
-                "DELETE FROM facts WHERE room_id = ?",
-                [
-                    (r,)
-                    for r in {o.room_id for o in before} - {o.room_id for o in facts}
-                ],
-            )
-            digest = added((digest_of_rows(rows.values()), digest_of_facts(facts)))
+            # Beside the loop, which answers messages meanwhile.
+            old = await self._facts()
+            new, gone = await asyncio.to_thread(_sorted_out, old, facts)
+            digest = await asyncio.to_thread(_digest, rows.values(), facts)
+            await self._write(new)
+            await self._db.execute_many("DELETE FROM facts WHERE room_id = ?", gone)
             await self._db.execute(
                 "INSERT OR REPLACE INTO kept (only, token, fingerprint, digest, whole_at)"
                 " VALUES (1, ?, ?, ?, ?)",
@@ -183,10 +180,10 @@ class Keeper:
         found = await self._db.fetch(sql, given)
         return [KeptFact(room, bool(joined), fact) for room, joined, fact in found]
 
-    async def _write(self, facts: Iterable[KeptFact]) -> None:
+    async def _write(self, facts: Collection[KeptFact]) -> None:
         await self._db.execute_many(
             "INSERT OR REPLACE INTO facts (room_id, joined, fact) VALUES (?, ?, ?)",
-            list(facts),
+            facts,
         )
 
     async def _set_due(self, rooms: Iterable[str]) -> None:
@@ -198,6 +195,19 @@ class Keeper:
     async def _data_version(self) -> int:
         ((version,),) = await self._db.fetch("PRAGMA data_version")
         return int(version)
+
+
+def _sorted_out(
+    old: Iterable[KeptFact], new: Collection[KeptFact]
+) -> tuple[list[KeptFact], list[tuple[str]]]:
+    """Those of `new` that are not among `old`, and the rooms that are no more."""
+    known = {one.room_id: one for one in old}
+    differ = [one for one in new if known.pop(one.room_id, None) != one]
+    return differ, [(room_id,) for room_id in known]
+
+
+def _digest(rows: Iterable[Row], facts: Iterable[KeptFact]) -> int:
+    return added((digest_of_rows(rows), digest_of_facts(facts)))
 
 
 def fingerprint(me: str, origin: str, types: EventTypes) -> str:
