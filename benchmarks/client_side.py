@@ -47,7 +47,7 @@ from schemas import problems
 ME, SERVER = "@bot:hs.test", "hs.test"
 CHATS = 5
 AGE = 1_700_000_000_000
-BEAT = 0.001
+BEAT = 0.005
 """Seconds between two signs of life of the event loop."""
 
 Figures = dict[str, float]
