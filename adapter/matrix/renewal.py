@@ -58,6 +58,9 @@ async def changes(
         log.warning("nobody tells what changed", extra={"error": str(error)})
         return None
     rooms = touched(batch, facts, me, types)
+    log.log(
+        logging.INFO if rooms else logging.DEBUG, "changed", extra={"rooms": len(rooms)}
+    )
     return Changes(batch.token, rooms, not (batch.joined or batch.left))
 
 
