@@ -135,13 +135,12 @@ async def reread(
         strange = ahead - await wire.joined_rooms()
         seen |= {room_id: Unknown(NOT_IN_IT, absent=True) for room_id in strange}
     for room_id, events in rooms.items():
-        if isinstance(seen.get(room_id), Unknown):
-            told = fact(room_id, events or (), me, types)
-            if isinstance(told, Gone):
-                before = shown(facts.rooms.get(room_id))
-                seen[room_id] = told._replace(room=told.room or before)
-            elif isinstance(told, Unknown) and told.absent:
-                seen[room_id] = told
+        found = seen.get(room_id)
+        if isinstance(found, Unknown):
+            before = facts.rooms.get(room_id)
+            seen[room_id] = _hidden(
+                found, before, fact(room_id, events or (), me, types)
+            )
     # What shows nothing of its end may hold anything: it counts as not read.
     joined = {
         room_id
@@ -149,6 +148,16 @@ async def reread(
         if isinstance(seen.get(room_id), Present) or (events is not None and not events)
     }
     return facts._replace(rooms=seen, joined=facts.joined | joined)
+
+
+def _hidden(found: Unknown, before: Fact | None, told: Fact) -> Fact:
+    """What is known of a room that shows nothing: by what was told of it, and before."""
+    if isinstance(told, Gone):
+        return told._replace(room=told.room or shown(before))
+    if isinstance(told, Unknown) and told.absent:
+        return told
+    # It is refused as it was: nothing is known anew.
+    return before if found.absent and isinstance(before, Unknown) else found
 
 
 def doubtful(
