@@ -71,7 +71,7 @@ async def test_chats_of_a_space_that_is_lost_stay_in_use(city: City) -> None:
     before = city.bound(one)
     await city.bot.leave(space)
     await city.bot.forget(space)
-    await city.once()
+    await city.once(whole=True)
     assert city.rows()[space]["status"] == "unknown"
     await city.once(settings=ReconcileSettings(full_interval=0))
     assert city.status(space) == "detached: lost"
@@ -87,7 +87,7 @@ async def test_a_room_that_the_bot_left_keeps_its_row(city: City) -> None:
     await city.bot.leave(one)
     await city.bot.leave(two)
     await city.bot.forget(two)
-    await city.once()
+    await city.once(whole=True)
     assert city.status(one) == "detached: bot_left"
     assert city.bound(one) == (
         "chat",
