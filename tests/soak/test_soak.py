@@ -23,6 +23,7 @@ from typing import Final, NamedTuple
 import pytest
 
 from adapter.cli.homeserver import Homeserver
+from adapter.matrix.observation import AT_ONCE
 from tests.adapter.matrix.landlord import home_of
 from tests.adapter.matrix.stories import Neighbourhood, neighbourhood, whole
 from tests.bots import BotProcess, started, write_config
@@ -316,7 +317,8 @@ async def test_nothing_is_lost_or_said_twice_and_nothing_piles_up(
     figures |= counted(town, rest, counts)
     await assert_nothing_lost_or_said_twice(town)
     assert counts[-1].objects < 1.1 * counts[0].objects
-    assert counts[-1].files <= counts[0].files + 2
+    # Rooms are read side by side, and each request of these may leave a connection open.
+    assert counts[-1].files <= counts[0].files + AT_ONCE
 
 
 async def killed_soon(town: Town, process: BotProcess) -> None:
