@@ -9,10 +9,18 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from adapter.matrix.errors import RateLimited, TokenRefused, Unreachable, WireError
-from adapter.matrix.facts import CHILD, SPACE_TYPE, EventTypes, Facts, Present, shown
+from adapter.matrix.facts import (
+    CHILD,
+    MEMBER,
+    SPACE_TYPE,
+    EventTypes,
+    Facts,
+    Present,
+    shown,
+)
 from adapter.matrix.kept import Bookmark
 from adapter.matrix.live import (
     Batch,
@@ -57,6 +65,10 @@ async def changes(
     except WireError as error:
         log.warning("nobody tells what changed", extra={"error": str(error)})
         return None
+    if banned := _banned(batch, facts, me):
+        # Nothing shows what else was done there meanwhile, but a look at everything.
+        log.info("nobody tells what changed", extra={"banned": banned})
+        return None
     rooms = touched(batch, facts, me, types)
     log.log(
         logging.INFO if rooms else logging.DEBUG, "changed", extra={"rooms": len(rooms)}
@@ -82,6 +94,25 @@ def touched(
         if isinstance(facts.rooms.get(room_id), Present)
     }
     return found | hidden
+
+
+def _banned(batch: Batch, facts: Facts, me: str) -> list[str]:
+    """The bot's own rooms that it was banned from: their state cannot be read any more."""
+
+    def is_ban(event: Mapping[str, Any]) -> bool:
+        return (
+            event["type"] == MEMBER
+            and event.get("state_key") == me
+            and event["content"].get("membership") == "ban"
+        )
+
+    return [
+        room_id
+        for room_id, events in batch.left.items()
+        if isinstance(before := facts.rooms.get(room_id), Present)
+        and before.room.create.cause.sender == me
+        and any(map(is_ban, events))
+    ]
 
 
 def _decides(facts: Facts, room_id: str, update: Update, me: str) -> bool:

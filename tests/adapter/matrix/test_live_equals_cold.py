@@ -44,7 +44,7 @@ class Size(NamedTuple):
 
 
 SOAK: Final = os.environ.get("SOAK") == "all"
-SIZE: Final = Size(2, 28, 1000) if SOAK else Size(1, 3, 100)
+SIZE: Final = Size(2, 32, 1000) if SOAK else Size(1, 3, 100)
 STEPS: Final = 40
 """Of each world: more than thirty are moves that somebody could make."""
 

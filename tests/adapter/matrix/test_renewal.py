@@ -182,7 +182,7 @@ async def many(home: Home) -> None:
     "change",
     [
         unlinked, redacted, linked_elsewhere, upgraded, space_upgraded, owner_left,
-        kicked, banned, left_by_the_bot, made, made_twice, arrived, hijacked, many,
+        kicked, left_by_the_bot, made, made_twice, arrived, hijacked, many,
     ],
     ids=lambda change: change.__name__,
 )  # fmt: skip
@@ -202,6 +202,24 @@ async def test_whatever_changed_is_seen_as_by_a_look_at_everything(
     gone = {"bot_left", "bot_banned", "bot_kicked"}
     unlike = [room for room, row in city.rows().items() if row["reason"] in gone]
     await city.settled(unlike=unlike)
+
+
+async def test_a_room_that_banned_the_bot_is_seen_by_a_look_at_everything(
+    city: City, proxy: Proxy
+) -> None:
+    """Nothing else shows what was done there before, as that it was replaced."""
+    alice, space, chats = await city.home(chats=2, version="11")
+    _, old_space, (old,) = await city.old_home()
+    await city.once()
+    asked(proxy)
+    new = await city.bot.upgrade(chats[0], "12")
+    await banned(Home(city, city.bot, alice, space, chats, old_space, old))
+    await city.once()
+    assert looked_at_everything(asked(proxy))
+    assert city.status(chats[0]) == "detached: upgraded"
+    assert city.bound(new)[3] == "C1"
+    await city.once()
+    await city.settled()
 
 
 # --- what is due ----------------------------------------------------------------------
