@@ -50,7 +50,7 @@ class Observation(NamedTuple):
     token: str | None = None
     """A position of /sync: whatever happened before it is in the facts."""
     ahead: str | None = None
-    """Maybe a later one: see `kept.Kept`."""
+    """Maybe a later one: see `kept.Bookmark`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +85,12 @@ class Reconciler:
     me: str
     settings: ReconcileSettings
     types: EventTypes
-    _keeper: Keeper = field(init=False)
+    keeper: Keeper = field(init=False)
+    """What is kept in the file of a look at Matrix; it is the same for all passes."""
 
     def __post_init__(self) -> None:
         keeper = Keeper(self.store, self.me, self.wire.origin, self.types)
-        object.__setattr__(self, "_keeper", keeper)
-
-    @property
-    def keeper(self) -> Keeper:
-        """What is kept in the file of a look at Matrix; it is the same for all passes."""
-        return self._keeper
+        object.__setattr__(self, "keeper", keeper)
 
     async def look(self, allow_detach: int | None = None) -> Pass:
         """Decide what a pass over everything would do, and write nothing.
@@ -173,7 +169,7 @@ class Reconciler:
     async def converge(
         self, allow_detach: int | None = None, *, whole: bool = False
     ) -> PassReport:
-        """Observation, and bring the cache in line, in one transaction.
+        """Look, and bring the cache in line, in one transaction.
 
         Everything is looked at if it is asked for, or was not for a `full_interval`, or
         if what was kept cannot be trusted. When Matrix cannot be seen, that is recorded,
