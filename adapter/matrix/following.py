@@ -19,7 +19,7 @@ from adapter.matrix.facts import Fact, Facts, Present, Unknown, shown
 from adapter.matrix.identity import lineage
 from adapter.matrix.observation import Events, reread
 from adapter.matrix.reconciler import Observation, PassReport, Reconciler, changed
-from adapter.matrix.renewal import changes
+from adapter.matrix.renewal import changes, closed
 from adapter.matrix.rows import key
 from adapter.matrix.rules.sight import Sight, sight
 from controller.current import current_pass
@@ -185,8 +185,7 @@ class Follower:
                 self._due[room_id] = Touched(next(self._touches), None)
             async with self._turn:
                 with self._numbered():
-                    await self._pass_over_due(*found.moved(mark))
-        return True
+                    return await self._pass_over_due(*found.moved(mark))
 
     async def look_again(self, allow_detach: int | None = None) -> None:
         """One pass over everything. Raises `WireError`, and then no row has changed.
@@ -215,22 +214,31 @@ class Follower:
             events = self._due[room_id].events or () if room_id in self._due else ()
             self._due[room_id] = Touched(next(self._touches), events)
         async with self._turn:
-            if self._due:
-                with self._numbered():
-                    await self._pass_over_due()
+            if not self._due:
+                return
+            with self._numbered():
+                is_done = await self._pass_over_due()
+        if not is_done:
+            with self._numbered():
+                await self.look_again()
 
     async def _pass_over_due(
         self, token: str | None = None, ahead: str | None = None
-    ) -> None:
-        """Read what was touched, and decide; with `token`, that was all up to there."""
+    ) -> bool:
+        """Read what was touched, and decide; with `token`, that was all up to there.
+
+        Whether that was enough: it takes a look at everything if not, and nothing is
+        decided before."""
         due, now = dict(self._due), next(self._touches)
         if not due and token is not None:
             await self._reconciler.nothing_changed(token, ahead)
-            return
-        await self._read({room_id: one.events for room_id, one in due.items()})
+            return True
+        if not await self._read({room_id: one.events for room_id, one in due.items()}):
+            return False
         await self._pass(Observation(self._facts, self._unkept, token, ahead))
         shown = [r for r in due if not self._is_unknown(r)]
         self._settle(shown, before=now)
+        return True
 
     def _settle(self, rooms: Iterable[str], *, before: int) -> None:
         """These were decided about, as they were when touch number `before` was made."""
@@ -247,13 +255,19 @@ class Follower:
         async with self._turn:
             await self._read(dict.fromkeys(rooms, ()))
 
-    async def _read(self, due: Mapping[str, Events | None]) -> None:
+    async def _read(self, due: Mapping[str, Events | None]) -> bool:
+        """Whether they were read as they are: if not, all stays as it was known."""
         one, before = self._reconciler, self._facts
-        self._facts = await reread(one.wire, one.me, before, due, one.types)
-        newer = changed(before, self._facts)
+        after = await reread(one.wire, one.me, before, due, one.types)
+        if hidden := closed(before, after, due, one.me):
+            log.info("banned", extra={"rooms": hidden})
+            return False
+        self._facts = after
+        newer = changed(before, after)
         self._unkept |= newer
         if self._meanwhile is not None:
             self._meanwhile |= newer
+        return True
 
     async def _pass(self, seen: Observation, allow_detach: int | None = None) -> None:
         """Decide over all that is known, and keep what was seen."""

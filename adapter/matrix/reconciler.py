@@ -25,7 +25,7 @@ from adapter.matrix.kept import Bookmark, KeptFact, kept_fact
 from adapter.matrix.ledger import Ledger
 from adapter.matrix.observation import check_account, observe, reread
 from adapter.matrix.publishing import Pace, Publisher
-from adapter.matrix.renewal import changes
+from adapter.matrix.renewal import changes, closed
 from adapter.matrix.rows import Row
 from adapter.matrix.settings import ReconcileSettings
 from adapter.matrix.store import Store
@@ -125,6 +125,8 @@ class Reconciler:
             return None
         rooms = {**dict.fromkeys(mark.due), **found.rooms}
         seen = await reread(self.wire, self.me, facts, rooms, self.types)
+        if closed(facts, seen, rooms, self.me):
+            return None
         return Observation(seen, changed(facts, seen), *found.moved(mark))
 
     async def decide(

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from adapter.matrix.errors import RateLimited, TokenRefused, Unreachable, WireError
 from adapter.matrix.facts import (
     CHILD,
-    MEMBER,
     SPACE_TYPE,
     EventTypes,
     Facts,
+    Gone,
     Present,
     shown,
 )
@@ -65,10 +65,6 @@ async def changes(
     except WireError as error:
         log.warning("nobody tells what changed", extra={"error": str(error)})
         return None
-    if banned := _banned(batch, facts, me):
-        # Nothing shows what else was done there meanwhile, but a look at everything.
-        log.info("nobody tells what changed", extra={"banned": banned})
-        return None
     rooms = touched(batch, facts, me, types)
     log.log(
         logging.INFO if rooms else logging.DEBUG, "changed", extra={"rooms": len(rooms)}
@@ -96,22 +92,18 @@ def touched(
     return found | hidden
 
 
-def _banned(batch: Batch, facts: Facts, me: str) -> list[str]:
-    """The bot's own rooms that it was banned from: their state cannot be read any more."""
+def closed(before: Facts, after: Facts, rooms: Iterable[str], me: str) -> list[str]:
+    """Those of `rooms` that the bot made, and was banned from since.
 
-    def is_ban(event: Mapping[str, Any]) -> bool:
-        return (
-            event["type"] == MEMBER
-            and event.get("state_key") == me
-            and event["content"].get("membership") == "ban"
-        )
-
+    What else was done there before the ban, as that the room was replaced, nothing shows
+    but a look at everything."""
     return [
         room_id
-        for room_id, events in batch.left.items()
-        if isinstance(before := facts.rooms.get(room_id), Present)
-        and before.room.create.cause.sender == me
-        and any(map(is_ban, events))
+        for room_id in rooms
+        if isinstance(found := after.rooms.get(room_id), Gone)
+        and found.reason == "bot_banned"
+        and isinstance(known := before.rooms.get(room_id), Present)
+        and known.room.create.cause.sender == me
     ]
 
 

@@ -125,7 +125,7 @@ async def landlord(
         await sleep(min(seconds, 0.05))
 
     async with Store.open(
-        path or city.path, user_id=me, homeserver=city.bot.url
+        path or city.path, user_id=me, homeserver=city.client.homeserver
     ) as store:
         ledger = Ledger(store)
         follower = Follower(
