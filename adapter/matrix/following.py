@@ -17,8 +17,8 @@ from typing import NamedTuple
 from adapter.matrix.desired import Finding
 from adapter.matrix.facts import Fact, Facts, Present, Unknown, shown
 from adapter.matrix.identity import lineage
-from adapter.matrix.observation import Events, reread
-from adapter.matrix.reconciler import Observation, PassReport, Reconciler, changed
+from adapter.matrix.observation import Events, changed, reread
+from adapter.matrix.reconciler import Observation, PassReport, Reconciler
 from adapter.matrix.renewal import changes, closed
 from adapter.matrix.rows import key
 from adapter.matrix.rules.sight import Sight, sight

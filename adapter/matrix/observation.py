@@ -150,6 +150,16 @@ async def reread(
     return facts._replace(rooms=seen, joined=facts.joined | joined)
 
 
+def changed(before: Facts, after: Facts) -> dict[str, Fact]:
+    """The facts of `after` that are others than those of `before`."""
+    newly = before.joined ^ after.joined
+    return {
+        room_id: found
+        for room_id, found in after.rooms.items()
+        if before.rooms.get(room_id) != found or room_id in newly
+    }
+
+
 def _hidden(found: Unknown, before: Fact | None, told: Fact) -> Fact:
     """What is known of a room that shows nothing: by what was told of it, and before."""
     if isinstance(told, Gone):

@@ -15,6 +15,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from adapter.matrix.columns import wanted
+from adapter.matrix.conditions import (
+    converged,
+    observed,
+    published,
+    unchanged,
+    unobserved,
+)
 from adapter.matrix.decision import DAY, Pass, aged, decide, owed, withheld
 from adapter.matrix.desired import Finding
 from adapter.matrix.document import finding
@@ -23,7 +30,7 @@ from adapter.matrix.facts import EventTypes, Fact, Facts
 from adapter.matrix.keeping import Keeper
 from adapter.matrix.kept import Bookmark, KeptFact, kept_fact
 from adapter.matrix.ledger import Ledger
-from adapter.matrix.observation import check_account, observe, reread
+from adapter.matrix.observation import changed, check_account, observe, reread
 from adapter.matrix.publishing import Pace, Publisher
 from adapter.matrix.renewal import changes, closed
 from adapter.matrix.rows import Row
@@ -31,7 +38,6 @@ from adapter.matrix.settings import ReconcileSettings
 from adapter.matrix.store import Store
 from adapter.matrix.wire import Wire
 from controller.apply import Report, Result, Target, apply
-from controller.conditions import Condition
 from controller.plan import Plan
 
 log = logging.getLogger(__name__)
@@ -245,10 +251,8 @@ class Reconciler:
         report: Report,
     ) -> Bookmark | None:
         """Keep what was seen, with the rows that this pass has just written."""
-        done = {o.key.name for o in report.outcomes if o.result is Result.APPLIED}
-        steps = {step.key.name: step for step in decided.cache.steps}
-        written = {room_id: wanted(steps[room_id]) for room_id in done}
-        due = owed(decided) | (steps.keys() - done)
+        # Beside the loop, which answers messages meanwhile.
+        written, due = await asyncio.to_thread(_left, decided, report)
         if seen.changed is not None:
             pairs = [(rows.get(room_id), row) for room_id, row in written.items()]
             return await self.keeper.renew(
@@ -293,14 +297,12 @@ class Reconciler:
             await self.store.set_conditions([unobserved(error, at)])
 
 
-def changed(before: Facts, after: Facts) -> dict[str, Fact]:
-    """The facts of `after` that are others than those of `before`."""
-    newly = before.joined ^ after.joined
-    return {
-        room_id: found
-        for room_id, found in after.rooms.items()
-        if before.rooms.get(room_id) != found or room_id in newly
-    }
+def _left(decided: Pass, report: Report) -> tuple[dict[str, Row], frozenset[str]]:
+    """The rows that a pass has written, and the rooms that the next has to look at."""
+    done = {o.key.name for o in report.outcomes if o.result is Result.APPLIED}
+    steps = {step.key.name: step for step in decided.cache.steps}
+    written = {room_id: wanted(steps[room_id]) for room_id in done}
+    return written, owed(decided) | (steps.keys() - done)
 
 
 async def _encoded(seen: Observation) -> list[KeptFact]:
@@ -312,61 +314,6 @@ async def _encoded(seen: Observation) -> list[KeptFact]:
         if len(ready) % _SLICE == 0:
             await asyncio.sleep(0)
     return ready
-
-
-# --- conditions --------------------------------------------------------------
-
-
-def observed(decided: Pass) -> Condition:
-    """Matrix was looked at as a whole; single rooms may have refused to show themselves."""
-    at, vain = decided.observed_at, len(decided.want.unknown) - decided.want.waiting
-    if vain:
-        message = f"all rooms were looked at, {vain} of them in vain"
-        return Condition("Observed", "True", "RoomsUnknown", message, at)
-    return Condition("Observed", "True", "Complete", "all rooms were looked at", at)
-
-
-def unchanged(at: int) -> Condition:
-    message = "nothing has changed since all rooms were looked at"
-    return Condition("Observed", "True", "Complete", message, at)
-
-
-def unobserved(error: WireError, at: int) -> Condition:
-    return Condition("Observed", "False", type(error).__name__, str(error), at)
-
-
-def converged(decided: Pass, report: Report) -> Condition:
-    """Whether the cache says what Matrix says."""
-    at = decided.observed_at
-    if report.plan.blocked:
-        message = (
-            f"{len(report.plan.blocked)} changes would give up more rooms at once than "
-            "the guard lets through; look at `spacekeeper plan`, then let them through "
-            "with --allow-detach, of `run` or of `reconcile`"
-        )
-        return Condition("Converged", "False", "Blocked", message, at)
-    if report.failed:
-        return Condition("Converged", "False", "Failed", report.failed[0].detail, at)
-    if report.counts[Result.STALE]:
-        message = "rows changed during the pass; the next one looks again"
-        return Condition("Converged", "False", "Stale", message, at)
-    if decided.want.waiting:
-        message = f"{decided.want.waiting} rooms wait until every room can be read"
-        return Condition("Converged", "False", "Waiting", message, at)
-    return Condition(
-        "Converged", "True", "InSync", "the cache says what Matrix says", at
-    )
-
-
-def published(report: Report, at: int) -> Condition:
-    """Whether Matrix says of the bot's rooms all that it should."""
-    if report.failed:
-        return Condition("Published", "False", "Failed", report.failed[0].detail, at)
-    waiting = report.counts[Result.WAITING] + report.counts[Result.STALE]
-    if waiting:
-        message = f"{waiting} state events are left to later passes"
-        return Condition("Published", "False", "Waiting", message, at)
-    return Condition("Published", "True", "Done", "nothing is due", at)
 
 
 def _news(before: Pass, decided: Pass) -> bool:
