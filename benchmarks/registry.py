@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from benchmarks.harness import Outcome
-from benchmarks.rows import command_line, messages, onboarding, passes, starts
+from benchmarks.rows import (
+    command_line,
+    diffs,
+    exports,
+    messages,
+    onboarding,
+    passes,
+    starts,
+    whole_passes,
+)
 from benchmarks.setting import Setting
 from benchmarks.world import World
 
@@ -22,6 +31,9 @@ class Part(NamedTuple):
 PARTS: Final = (
     Part((1, 2, 3), starts.measure),
     Part((4, 5), passes.measure),
+    Part((6, 7), whole_passes.measure),
+    Part((8,), diffs.measure),
+    Part((9,), exports.measure),
     Part((10,), onboarding.measure),
     Part((11,), messages.measure),
     Part((12,), command_line.measure),

@@ -23,12 +23,14 @@ class Pace:
     spaces: int
     """Of the large world; the small one has a tenth."""
     rounds: int
+    generated: int
+    """Rooms of the world that no server has."""
     quick: bool
     """Only what a small world can show, and no peer that has to be installed."""
 
 
-FULL: Final = Pace(spaces=200, rounds=7, quick=False)
-QUICK: Final = Pace(spaces=20, rounds=5, quick=True)
+FULL: Final = Pace(spaces=200, rounds=7, generated=100_000, quick=False)
+QUICK: Final = Pace(spaces=20, rounds=5, generated=5_000, quick=True)
 CHATS: Final = 5
 """Of each Space."""
 CACHE: Final = Path(".bench").absolute()

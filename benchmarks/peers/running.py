@@ -21,6 +21,10 @@ SCRIPTS: Final = ("js_sdk_prepared.mjs",)
 """What has to stand beside its modules for Node.js to find them."""
 
 
+DIFFS: Final = ("kopf", "dictdiffer", "jsonpatch", "deepdiff")
+"""Libraries that compare nested data."""
+
+
 class Peer(NamedTuple):
     """A client that knows all rooms after its first sync."""
 
@@ -69,6 +73,12 @@ async def installed(cache: Path) -> tuple[Peer, ...]:
         Peer("matrix-js-sdk", "PREPARED", ("node", str(folder / SCRIPTS[0]))),
         Peer("mautrix", "sync and handle_sync", mautrix),
     )
+
+
+async def diffing(cache: Path) -> tuple[str, ...]:
+    """The command that compares with one of `DIFFS`: its name and a file are to follow."""
+    folder = await asyncio.to_thread(_install, cache)
+    return (str(folder / "venv" / "bin" / "python"), str(HERE / "diffs.py"))
 
 
 def _install(cache: Path) -> Path:
