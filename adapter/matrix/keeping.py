@@ -189,7 +189,7 @@ class Keeper:
     async def _set_due(self, rooms: Iterable[str]) -> None:
         await self._db.execute("DELETE FROM due")
         await self._db.execute_many(
-            "INSERT INTO due (room_id) VALUES (?)", [(room,) for room in rooms]
+            "INSERT INTO due (room_id) VALUES (?)", ((room,) for room in rooms)
         )
 
     async def _data_version(self) -> int:

@@ -165,8 +165,11 @@ class Store:
         another room holds has failed; both leave their row as it is, and the others
         are carried out. A row that nothing wants any more is detached as lost."""
         async with self.transaction():
-            revisions = await self._revisions([step.key.name for step in steps])
-            # Beside the loop: a plan may be long.
+            # Bit by bit, or beside the loop: a plan may be long.
+            revisions: dict[str, int] = {}
+            for start in range(0, len(steps), AT_ONCE):
+                some = [step.key.name for step in steps[start : start + AT_ONCE]]
+                revisions |= await self._revisions(some)
             rows, outcomes = await asyncio.to_thread(written, steps, revisions)
             refused = await self._write(rows)
         if not refused:
@@ -281,14 +284,13 @@ class Store:
             )
 
     async def _revisions(self, names: Sequence[str]) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for start in range(0, len(names), AT_ONCE):
-            found |= await self._db.fetch(
+        return dict(
+            await self._db.fetch(
                 "SELECT room_id, revision FROM room_meta"
                 " WHERE room_id IN (SELECT value FROM json_each(?))",
-                [json.dumps(names[start : start + AT_ONCE])],
+                [json.dumps(names)],
             )
-        return found
+        )
 
     async def _write(self, rows: Sequence[Row]) -> set[str]:
         """Write the rows, and return those that the unique indexes refuse.
@@ -299,8 +301,7 @@ class Store:
         refused: set[str] = set()
         while rows:
             await self._db.execute("SAVEPOINT places")
-            new = [row for row in rows if row.revision == 1]
-            old = [row for row in rows if row.revision > 1]
+            new, old = await asyncio.to_thread(_parted, rows)
             await self._db.execute_many(
                 "UPDATE room_meta SET status = 'detached' WHERE room_id = ?",
                 ((row.room_id,) for row in old),
@@ -331,6 +332,15 @@ class Store:
             refused |= {row.room_id for row in rows} - {row.room_id for row in kept}
             rows = kept
         return refused
+
+
+def _parted(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
+    """Those that are new, and those that were there."""
+    new: list[Row] = []
+    old: list[Row] = []
+    for row in rows:
+        (new if row.revision == 1 else old).append(row)
+    return new, old
 
 
 def _by_room(found: Iterable[Sequence[Any]]) -> dict[str, Row]:
