@@ -8,7 +8,7 @@ EVERY ?= 1
 PIP = $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help test conformance crash-matrix faults soak bench bench-quick bench-profiles demo check lint format lock clean
+.PHONY: help test conformance crash-matrix faults soak bench bench-quick bench-scaling bench-profiles demo check lint format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ bench: $(READY) ## Measure what the bot costs beside the wire; write docs/benchm
 
 bench-quick: $(READY) ## Fail if it costs more than it should, in a small world
 	@$(BIN)/python -m benchmarks --quick $(ARGS)
+
+bench-scaling: $(READY) ## Measure how that grows with the rooms; write docs/scaling.md
+	@$(BIN)/python -m benchmarks.scaling $(ARGS)
 
 bench-profiles: $(READY) ## Record where the time goes, as flame graphs in docs/profiles
 	@$(BIN)/python -m benchmarks.profiling $(ARGS)

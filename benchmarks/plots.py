@@ -1,8 +1,8 @@
-"""The plots of docs/benchmarks.md."""
+"""The plots of docs/benchmarks.md and docs/scaling.md."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -78,6 +78,23 @@ def draw(chart: Chart, path: Path) -> None:
     axes.margins(x=0.12)
     axes.set_title(chart.title, loc="left")
     axes.set_yticks(range(len(chart.bars)), list(chart.bars))
+    _save(drawn, path)
+
+
+def draw_growth(
+    sizes: Sequence[int], curves: Mapping[str, Sequence[float]], path: Path
+) -> None:
+    """What grows with the number of rooms; a straight line at 45 degrees is linear."""
+    drawn = Figure(figsize=(7, 4), layout="constrained")
+    axes = drawn.subplots()
+    for name, values in curves.items():
+        axes.plot(sizes, values, "o-", label=name)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.set_xlabel("rooms")
+    axes.legend(frameon=False)
     _save(drawn, path)
 
 

@@ -100,6 +100,7 @@ Nobody asks for what the server has in a response cache.
     make bench                      # this page
     make bench ARGS='--only 1,4'    # some rows, on the terminal alone
     make bench-quick                # a world of a tenth of the size, and no peers to install
+    make bench-scaling              # how costs grow: docs/scaling.md
     make bench-profiles             # the flame graphs in docs/profiles
 """
 

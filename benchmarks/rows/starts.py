@@ -60,6 +60,11 @@ class Starts:
         world = self._world
         return await start(world.bot, self._database, self._person, world.chats[0])
 
+    @property
+    def size(self) -> float:
+        """MB of the database."""
+        return self._database.stat().st_size / 2**20
+
 
 async def cold_starts(world: World, folder: Path) -> None:
     starts = Starts(world, folder)
