@@ -22,6 +22,8 @@ the request's headers, so the errors of libraries are named here, never chained.
 
 from __future__ import annotations
 
+from typing import Final
+
 
 class WireError(Exception):
     """The homeserver did not do what was asked of it, as far as anybody can know.
@@ -142,3 +144,9 @@ class WrongToken(ObservationFailed):
     """The access token belongs to another account than the configured one."""
 
     advice = "correct `user_id` or `access_token` in the configuration"
+
+
+ACCOUNT_WIDE: Final = (TokenRefused, RateLimited)
+"""Whatever else the account asks for, it would be told the same."""
+SERVER_WIDE: Final = (*ACCOUNT_WIDE, Unreachable)
+"""In whatever other way somebody asks, they would fare no better."""

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from adapter.matrix.adoption import Adoption, Asked, adoption
 from adapter.matrix.checks.look import Look
 from adapter.matrix.desired import Finding
-from adapter.matrix.errors import RateLimited, TokenRefused, Unreachable, WireError
+from adapter.matrix.errors import ACCOUNT_WIDE, Unreachable, WireError
 from adapter.matrix.facts import Facts, Present
 from adapter.matrix.ledger import Ledger
 from adapter.matrix.observation import read_each
@@ -75,7 +75,7 @@ async def _powers(
     async def read(room_id: str) -> Power | None:
         try:
             return power(await wire.state(room_id), me)
-        except (TokenRefused, RateLimited):
+        except ACCOUNT_WIDE:
             raise
         except WireError as error:
             if isinstance(error, Unreachable):

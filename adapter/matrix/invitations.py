@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from adapter.matrix.channels import WINDOW, invitation, listed, listed_rooms
-from adapter.matrix.errors import RateLimited, TokenRefused, Unreachable, WireError
+from adapter.matrix.errors import SERVER_WIDE, WireError
 from adapter.matrix.facts import EventTypes
 from adapter.matrix.live import Json, read_batch, stripped
 from adapter.matrix.wire import Wire
@@ -27,7 +27,7 @@ async def open_invitations(wire: Wire, types: EventTypes) -> Invitations:
     try:
         if await wire.supports_sliding_sync():
             return await _listed(wire)
-    except (TokenRefused, RateLimited, Unreachable):
+    except SERVER_WIDE:
         raise  # the other would not fare better
     except WireError as error:
         log.warning("no list of invitations", extra={"error": str(error)})

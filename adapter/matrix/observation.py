@@ -14,11 +14,11 @@ from typing import Any, Final, TypeVar
 
 from adapter.matrix.channels import CHANNELS, Channel, Seen
 from adapter.matrix.errors import (
+    ACCOUNT_WIDE,
+    SERVER_WIDE,
     Forbidden,
     NotFound,
     ObservationFailed,
-    RateLimited,
-    TokenRefused,
     Unreachable,
     WireError,
     WrongToken,
@@ -77,7 +77,7 @@ async def observe(  # noqa: PLR0913 - three of them are for few callers
     try:
         seen = await _snapshot(wire, types, channel, before)
         after = await wire.joined_rooms()
-    except (TokenRefused, RateLimited):
+    except ACCOUNT_WIDE:
         raise
     except WireError as error:
         if not partial:
@@ -241,8 +241,8 @@ async def _snapshot(
         try:
             if tried is Channel.SYNC or await wire.supports_sliding_sync():
                 return await _through(tried, wire, types, joined)
-        except (TokenRefused, RateLimited, Unreachable):
-            raise  # another channel would not fare better
+        except SERVER_WIDE:
+            raise
         except WireError as error:
             log.warning(
                 "snapshot failed", extra={"channel": tried.value, "error": str(error)}
@@ -350,7 +350,7 @@ class _Reader:
         nowhere = self._is_nowhere(room_id)
         try:
             events = await self._wire.state(room_id)
-        except (TokenRefused, RateLimited):
+        except ACCOUNT_WIDE:
             raise
         except (Forbidden, NotFound) as error:
             self.refused.add(room_id)

@@ -21,7 +21,12 @@ from adapter.matrix.blueprints import (
     request_of,
     room_name,
 )
-from adapter.matrix.errors import RateLimited, TokenRefused, WireError
+from adapter.matrix.errors import (
+    ACCOUNT_WIDE,
+    RateLimited,
+    TokenRefused,
+    WireError,
+)
 from adapter.matrix.facts import CHILD, MEMBER, EventTypes, Present
 from adapter.matrix.following import Follower
 from adapter.matrix.homes import chats_of
@@ -325,7 +330,7 @@ class Provisioner:
         """Whether the user was invited; raises `RateLimited` for a longer wait."""
         try:
             await self._writer.invite(room_id, user_id, patience=PATIENCE)
-        except (TokenRefused, RateLimited):
+        except ACCOUNT_WIDE:
             raise
         except WireError as error:
             told = {"room": room_id, "user": user_id, "error": str(error)}

@@ -25,7 +25,7 @@ from adapter.matrix.conditions import (
 from adapter.matrix.decision import DAY, Pass, aged, decide, owed, withheld
 from adapter.matrix.desired import Finding
 from adapter.matrix.document import finding
-from adapter.matrix.errors import RateLimited, TokenRefused, Unreachable, WireError
+from adapter.matrix.errors import SERVER_WIDE, WireError
 from adapter.matrix.facts import EventTypes, Fact, Facts
 from adapter.matrix.keeping import Keeper
 from adapter.matrix.kept import Bookmark, KeptFact, kept_fact
@@ -118,7 +118,7 @@ class Reconciler:
         try:
             # Before the look: whatever it may miss, of what happens meanwhile, is after it.
             token = await self.wire.live_token()
-        except (TokenRefused, RateLimited, Unreachable):
+        except SERVER_WIDE:
             raise
         except WireError as error:
             log.warning("no position to go on from", extra={"error": str(error)})

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from adapter.matrix.errors import RateLimited, TokenRefused, Unreachable, WireError
+from adapter.matrix.errors import SERVER_WIDE, WireError
 from adapter.matrix.facts import (
     CHILD,
     SPACE_TYPE,
@@ -60,7 +60,7 @@ async def changes(
     try:
         body = await wire.changes(token, changes_filter(types, str(uuid.uuid4())))
         batch = read_batch(body, types)
-    except (TokenRefused, RateLimited, Unreachable):
+    except SERVER_WIDE:
         raise
     except WireError as error:
         log.warning("nobody tells what changed", extra={"error": str(error)})
