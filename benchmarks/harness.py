@@ -28,17 +28,19 @@ class Goal(NamedTuple):
     limit: float
     unit: str = "x"
     sense: Sense = Sense.AT_MOST
+    so_far: float | None = None
+    """How near it is, where it is not reached yet: farther off again would be a fault."""
 
     def __str__(self) -> str:
         return f"{self.sense} {self.limit:,g} {self.unit}".rstrip()
 
 
-def at_most(limit: float, unit: str = "x") -> Goal:
-    return Goal(limit, unit, Sense.AT_MOST)
+def at_most(limit: float, unit: str = "x", *, so_far: float | None = None) -> Goal:
+    return Goal(limit, unit, Sense.AT_MOST, so_far)
 
 
-def at_least(limit: float, unit: str = "x") -> Goal:
-    return Goal(limit, unit, Sense.AT_LEAST)
+def at_least(limit: float, unit: str = "x", *, so_far: float | None = None) -> Goal:
+    return Goal(limit, unit, Sense.AT_LEAST, so_far)
 
 
 class Verdict(StrEnum):
@@ -77,12 +79,21 @@ class Row:
 
     @property
     def verdict(self) -> Verdict:
-        beyond = self.median - self.goal.limit
-        if self.goal.sense is Sense.AT_LEAST:
-            beyond = -beyond
+        beyond = self._beyond(self.goal.limit)
         if beyond <= 0:
             return Verdict.REACHED
         return Verdict.WITHIN_NOISE if beyond <= self.noise else Verdict.MISSED
+
+    @property
+    def is_worse(self) -> bool:
+        """Farther off than it ever was, by more than the noise."""
+        known = self.goal.so_far
+        return self._beyond(self.goal.limit if known is None else known) > self.noise
+
+    def _beyond(self, limit: float) -> float:
+        """By how much the median is on the wrong side of `limit`."""
+        beyond = self.median - limit
+        return -beyond if self.goal.sense is Sense.AT_LEAST else beyond
 
 
 class Chart(NamedTuple):

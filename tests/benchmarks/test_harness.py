@@ -92,3 +92,17 @@ def test_noise_has_the_digits_of_what_it_is_the_noise_of() -> None:
 def test_times_have_the_unit_that_suits_them() -> None:
     assert seconds([2.0, 1.5, 9.0]) == "2 s"
     assert seconds([0.0123]) == "12.3 ms"
+
+
+def test_a_goal_that_is_not_reached_yet_must_not_get_farther_off() -> None:
+    """Missed it stays; to be as near as ever is no fault, to be farther off is one."""
+    goal = at_most(3, so_far=5)
+    near, far = row(goal, 4.9, 5.0, 5.1), row(goal, 5.9, 6.0, 6.1)
+    assert near.verdict is far.verdict is Verdict.MISSED
+    assert (near.is_worse, far.is_worse) == (False, True)
+    assert row(at_least(30, so_far=20), 14.9, 15.0, 15.1).is_worse
+
+
+def test_a_goal_that_was_reached_must_stay_so() -> None:
+    assert row(at_most(2), 2.9, 3.0, 3.1).is_worse
+    assert not row(at_most(2), 1.5, 2.1, 2.7).is_worse
