@@ -178,6 +178,16 @@ def written(rooms: int, path: Path) -> Windows:
     return Windows(path, tuple(starts), rooms)
 
 
+def kept(rooms: int, folder: Path) -> Windows:
+    """What an earlier part of a run wrote into the folder, or written now."""
+    path, marks = folder / f"{rooms}-rooms.json", folder / f"{rooms}-rooms.marks"
+    if marks.exists():
+        return Windows(path, tuple(orjson.loads(marks.read_bytes())), rooms)
+    made = written(rooms, path)
+    marks.write_bytes(orjson.dumps(made.starts))
+    return made
+
+
 class CannedWire:
     """A wire that answers from the file, as far as a first pass asks."""
 

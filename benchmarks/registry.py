@@ -42,5 +42,6 @@ PARTS: Final = (
 PROFILES: Final[Mapping[str, Callable[[World, Path], Awaitable[None]]]] = {
     "cold-start": starts.cold_starts,
     "restart": starts.restarts,
+    "whole-pass": whole_passes.watched,
 }
 """Name of the flame graph -> what it shows, done often enough to be seen."""

@@ -26,7 +26,7 @@ from adapter.matrix.settings import ReconcileSettings
 from adapter.matrix.store import Store
 from adapter.matrix.wire import Wire
 from benchmarks import floors, plots
-from benchmarks.generated import ME, CannedWire, Windows, written
+from benchmarks.generated import ME, CannedWire, Windows, kept
 from benchmarks.harness import figure, in_turn, seconds
 from benchmarks.processes import alone, unsearched
 from benchmarks.rows.passes import passes
@@ -101,7 +101,7 @@ async def _real(found: Setting, world: World) -> Real:
 def generated(rooms: int) -> Generated:
     with TemporaryDirectory() as place:
         folder = Path(place)
-        windows = written(rooms, folder / "windows.json")
+        windows = kept(rooms, folder)
         cost = alone(a_pass, windows, folder)
         return Generated(rooms, cost, alone(a_restart, windows, folder))
 

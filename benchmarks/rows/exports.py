@@ -17,7 +17,7 @@ from adapter.matrix.desired import Desired
 from adapter.matrix.document import document, to_yaml
 from adapter.matrix.rows import Row as CacheRow
 from adapter.matrix.rows import topology
-from benchmarks.generated import ME, written
+from benchmarks.generated import ME, kept
 from benchmarks.harness import Outcome, Row, at_most, in_turn, ratios, seconds
 from benchmarks.processes import alone
 from benchmarks.rows.whole_passes import DATABASE, a_pass
@@ -36,7 +36,7 @@ class Export(NamedTuple):
 async def measure(setting: Setting) -> Outcome:
     rooms, folder = setting.pace.generated, setting.scratch / "export"
     folder.mkdir()
-    windows = written(rooms, folder / "windows.json")
+    windows = await asyncio.to_thread(kept, rooms, setting.scratch)
     await asyncio.to_thread(alone, a_pass, windows, folder)
     found = await in_turn(
         min(setting.pace.rounds, 5),

@@ -27,14 +27,17 @@ from adapter.matrix.rows import Row as CacheRow
 from adapter.matrix.settings import ReconcileSettings
 from adapter.matrix.store import Store
 from adapter.matrix.wire import Wire
-from benchmarks.generated import ME, CannedWire, Windows, written
+from benchmarks.generated import ME, CannedWire, Windows, kept
 from benchmarks.harness import Outcome, Row, at_most, in_turn, ratios, seconds
 from benchmarks.processes import alone, memory, unsearched
 from benchmarks.setting import Setting
+from benchmarks.world import World
 
 BEAT: Final = 0.005
 """Seconds between two signs of life of the event loop."""
 DATABASE: Final = "pass.db"
+WATCHED: Final = 50_000
+"""Rooms in a flame graph."""
 
 
 class Cost(NamedTuple):
@@ -54,7 +57,7 @@ class Cost(NamedTuple):
 
 async def measure(setting: Setting) -> Outcome:
     rooms, scratch = setting.pace.generated, setting.scratch
-    windows = written(rooms, scratch / "windows.json")
+    windows = await asyncio.to_thread(kept, rooms, scratch)
     given = scratch / "given"
     given.mkdir()
     await asyncio.to_thread(alone, a_pass, windows, given)
@@ -74,6 +77,13 @@ async def measure(setting: Setting) -> Outcome:
     )
     rows = _rows(rooms, found["ours"], found["bare"], ours[1:], payload)
     return Outcome(rows[:2] if setting.pace.quick else rows)
+
+
+async def watched(world: World, folder: Path) -> None:
+    """A pass over a generated world, for a flame graph; nothing is asked of the server."""
+    del world
+    windows = await asyncio.to_thread(kept, WATCHED, folder)
+    await asyncio.to_thread(a_pass, windows)
 
 
 def _rows(
