@@ -17,6 +17,8 @@ from adapter.matrix.checks.look import Diagnosis, Look
 from adapter.matrix.checks.people import people
 from adapter.matrix.checks.upkeep import held_back, powerless, unfinished, unread
 from adapter.matrix.desired import Finding
+from adapter.matrix.facts import CHILD, shown
+from controller.model import Cause
 
 GROUPS: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
     {
@@ -85,11 +87,40 @@ def _of_the_checks(look: Look) -> Iterator[Diagnosis]:
 
 def _of_the_pass(look: Look) -> Iterator[Diagnosis]:
     for found in look.decided.want.findings:
-        told = found
+        told = found._replace(cause=found.cause or _evidence(look, found))
         if found.code == "duplicate":
-            told = found._replace(message=why_it_won(look, found.room))
+            told = told._replace(message=why_it_won(look, found.room))
         remedy = _REMEDIES[found.code]
         yield Diagnosis(told, remedy if isinstance(remedy, str) else remedy(look, told))
+
+
+# --- what shows the findings of a pass --------------------------------------------------
+
+
+def _evidence(look: Look, found: Finding) -> Cause | None:
+    """The event behind a finding for which no pass needs one.
+
+    `None` of what nobody could see: there is none then."""
+    if found.code == "duplicate":
+        return look.evidence(found.room)
+    if found.code in {"unpublishable", "uninvitable"}:
+        power = look.powers.get(found.room)
+        stands = _in_its_place(look, found)
+        return stands or (power and power.cause) or look.created(found.room)
+    return look.created(found.room) if found.code == "no_space" else None
+
+
+def _in_its_place(look: Look, found: Finding) -> Cause | None:
+    """The event that stands where the bot may not write, or writes in vain."""
+    kind, _, state_key = found.message.partition(": ")[0].partition("|")
+    room = shown(look.facts.rooms.get(found.room))
+    if room is None:
+        return None
+    if kind == look.types.binding:
+        return room.binding and room.binding.cause
+    stands = room.children if kind == CHILD else room.members
+    known = stands.get(state_key)
+    return known and known.cause
 
 
 # --- what settles the findings of a pass ------------------------------------------------

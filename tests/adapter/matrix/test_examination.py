@@ -309,10 +309,30 @@ def test_rooms_that_nobody_finished(city: City) -> None:
         (space, child_field(chat)): "403",
         (chat, invite_field(ALICE)): "403",
     }
-    assert told(found(world, cache, withheld=held)) == [
-        ("unpublishable", space),
-        ("uninvitable", chat),
-    ]
+    refused = found(world, cache, withheld=held)
+    assert told(refused) == [("unpublishable", space), ("uninvitable", chat)]
+    assert all(one.finding.cause for one in refused)
+
+
+def test_what_the_bot_writes_in_vain_shows_what_stands_there(city: City) -> None:
+    """And where nothing does, what keeps it from writing."""
+    world, cache, (space, *_) = city
+    old = world.chat(ALICE, 3, space, named=False)
+    bind(world, old, {})  # as a redaction leaves it
+    stands, held = last(world), {(old, f"{BINDING}|{ME}"): "403"}
+    refused = {
+        one.finding.room: one.finding for one in found(world, cache, withheld=held)
+    }
+    cause = refused[old].cause
+    assert cause
+    assert (refused[old].code, cause.event_id) == ("unpublishable", stands)
+    new = world.chat(ALICE, 4, joined=False)
+    held = {(space, child_field(new)): "403", (new, invite_field(ALICE)): "403"}
+    powers = {space: power(levels(users={ME: 100}), ME)}
+    every = found(world, cache, withheld=held, powers=powers)
+    assert Cause(ALICE, "$levels", 5) in {
+        one.finding.cause for one in every if one.finding.room == space
+    }
 
 
 def test_a_tombstone_that_is_not_followed(city: City) -> None:
@@ -327,6 +347,7 @@ def test_a_chat_that_no_space_can_hold(world: World) -> None:
     cache = converge(world, {})
     one = alone(found(world, cache), "no_space", chat)
     assert "`!new`" in one.remedy
+    assert one.finding.cause
 
 
 def test_what_a_guard_holds_back(city: City) -> None:
@@ -439,6 +460,21 @@ def test_every_code_has_a_group_and_stands_in_the_documents() -> None:
     assert codes == GROUP_OF.keys()
     text = Path(checks.__file__).parents[3].joinpath("docs", "doctor.md").read_text()
     assert [code for code in GROUP_OF if f"`{code}`" not in text] == []
+
+
+UNSEEN = {"lost", "unread", "unreadable", "backlog"}
+"""What no event shows: nobody saw anything."""
+
+
+@given(worlds(), st.integers(0, 40), st.integers(0, 2))
+def test_whatever_was_seen_is_shown_by_an_event(
+    world: World, which: int, how: int
+) -> None:
+    cache = converge(world, {})
+    for seen in (world.facts(), half_seen(world, cache, which, how)):
+        every = [one.finding for one in examine(looked(seen, cache))]
+        eventless = [one for one in every if one.cause is None]
+        assert {one.code for one in eventless} <= UNSEEN
 
 
 SIGHT = {"unread", "duplicate"}
