@@ -301,8 +301,12 @@ class MatrixBot:
         if rooms is not None:
             await self._follower.catch_up()
             return
-        look = self._follower.renew if self._begun else self._follower.begin
-        await look(self._allow_detach)
+        if self._begun:
+            await self._follower.renew(self._allow_detach)
+        else:
+            await self._follower.begin(self._allow_detach)
+            if self._follower.is_outdated:
+                self._loop.nudge()  # the start does not wait for it
         self._begun, self._allow_detach = True, None
 
     # Small things

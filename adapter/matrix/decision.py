@@ -58,6 +58,8 @@ class Pass:
     unread: Mapping[str, bool] = field(default_factory=dict)
     """Every room that was looked at in vain, and whether the bot is known not to be in
     it: to be remembered until it shows itself."""
+    hold: frozenset[str] = frozenset()
+    """Rooms that were let alone, because somebody is making them."""
 
     @property
     def in_sync(self) -> bool:
@@ -96,6 +98,7 @@ def decide(  # noqa: PLR0913 - all that one pass looks at
         facts.complete,
         observed_at,
         {r: f.absent for r, f in facts.rooms.items() if isinstance(f, Unknown)},
+        hold,
     )
 
 
@@ -221,7 +224,7 @@ def _one_by_one(changes: Iterable[Change]) -> Iterator[Change]:
 
 def owed(decided: Pass) -> frozenset[str]:
     """The rooms that have to be read again, whether they change or not: those of what is
-    blocked, unread, or not published, because it has yet to be or was refused."""
+    blocked, held, unread, or not published, because it has yet to be or was refused."""
     want = decided.want
     hidden = {
         room
@@ -230,6 +233,7 @@ def owed(decided: Pass) -> frozenset[str]:
     }
     return frozenset(
         hidden
+        | decided.hold
         | {room for room, absent in decided.unread.items() if not absent}
         | {change.key.name for change in decided.cache.blocked}
         | {step.key.name for step in decided.publish.steps}

@@ -394,8 +394,8 @@ class Dispatcher:
         return other if is_theirs else None
 
     def _successor(self, row: Row) -> str | None:
-        if row.reason == "upgraded" and self.follower.newest is not None:
-            return self.follower.newest.decided.want.successors.get(row.room_id)
+        if row.reason == "upgraded":
+            return self.follower.successor(row.room_id)
         if row.reason == "duplicate":
             for room_id, found in self.follower.facts.rooms.items():
                 room = shown(found)

@@ -45,7 +45,7 @@ class Create(NamedTuple):
     version: str
     predecessor: str | None
     identity: Any
-    """The raw value under the identity key; `None` when there is none."""
+    """The raw value under the identity key; `None` when there is none, or not the bot's."""
 
 
 class Member(NamedTuple):
@@ -182,6 +182,8 @@ def _read(
     if create is None:
         return None, members.get(me)
     read = _create(create, types)
+    if read.cause.sender != me:
+        read = read._replace(identity=None)
     children: Mapping[str, Child] = NOTHING
     if read.type == SPACE_TYPE:
         children = {key: _child(event) for key, event in state[CHILD].items()}

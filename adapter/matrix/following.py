@@ -17,7 +17,7 @@ from typing import NamedTuple
 from adapter.matrix.desired import Finding
 from adapter.matrix.facts import Fact, Facts, Present, Unknown, shown
 from adapter.matrix.identity import lineage
-from adapter.matrix.observation import Events, changed, reread
+from adapter.matrix.observation import Touch, changed, reread
 from adapter.matrix.reconciler import Observation, PassReport, Reconciler
 from adapter.matrix.renewal import changes, closed
 from adapter.matrix.rows import key
@@ -32,9 +32,7 @@ class Touched(NamedTuple):
 
     number: int
     """Larger than that of every earlier touch."""
-    events: Events | None
-    """What to believe if the room shows nothing any more; `None` of one that is read
-    again though nothing is known to have happened there."""
+    why: Touch
 
 
 class Follower:
@@ -57,8 +55,8 @@ class Follower:
         self._touches = itertools.count(1)
         self._meanwhile: dict[str, Fact] | None = None
         self._in_flight: set[str] = set()
+        self._held: set[str] = set()
         self._findings: dict[tuple[str, str], Finding] = {}
-        self._unkept: dict[str, Fact] = {}
         self._owners: Mapping[str, str | None] = {}
 
     # What is known
@@ -106,8 +104,23 @@ class Follower:
         )
 
     def is_unread(self, room_id: str) -> bool:
-        """The room changed, and nobody knows how."""
-        return room_id in self._due
+        """The room changed, and nobody knows how; or nobody knows what it is."""
+        due = self._due.get(room_id)
+        return due is not None and (due.why.happened or self._owner(room_id) is None)
+
+    def successor(self, room_id: str) -> str | None:
+        """The newest room of the upgrade chain in which this one was replaced."""
+        if self.newest is not None:
+            return self.newest.decided.want.successors.get(room_id)
+        for chain in lineage(self._facts.rooms, self._reconciler.me).chains:
+            if room_id in chain.ids[1:]:
+                return chain.key
+        return None
+
+    @property
+    def is_outdated(self) -> bool:
+        """It is time to look at everything again."""
+        return self._reconciler.is_outdated()
 
     def asked_for(self, request: str) -> str | None:
         """The room whose identity says that it was made for `request`."""
@@ -115,14 +128,11 @@ class Follower:
 
     # What changes
 
-    def touch(self, rooms: Iterable[str] | Mapping[str, Events]) -> None:
-        """These rooms changed: the next pass reads them again.
-
-        Where a room shows nothing any more, the events given with it are believed, as
-        those of the bot's own ban are all that there is."""
+    def touch(self, rooms: Iterable[str] | Mapping[str, Touch]) -> None:
+        """These rooms changed: the next pass reads them again."""
         for room_id in rooms:
-            events = rooms[room_id] if isinstance(rooms, Mapping) else ()
-            self._due[room_id] = Touched(next(self._touches), events)
+            why = rooms[room_id] if isinstance(rooms, Mapping) else Touch()
+            self._due[room_id] = Touched(next(self._touches), why)
 
     def find(self, finding: Finding) -> bool:
         """Something that no pass can see, for a person to look at; whether it is news."""
@@ -136,7 +146,11 @@ class Follower:
         self._in_flight.add(request)
 
     def release(self, request: str) -> None:
+        """Whatever a pass has let alone for it is due."""
         self._in_flight.discard(request)
+        left = self._held.intersection(self._made_for({request}))
+        self._held -= left
+        self.touch(left)
 
     # Passes
 
@@ -146,24 +160,24 @@ class Follower:
         What was kept of the last look is believed if nothing differs: then only what
         changed since is read, and where nothing did, no pass is made."""
         one = self._reconciler
-        rows = await one.store.rows()
-        kept = await one.keeper.load(rows)
+        kept = await one.keeper.load()
         if kept is None or allow_detach is not None:
             await self.look_again(allow_detach)
             return
-        self._facts = kept
+        self._facts = kept.facts
+        rows = await one.store.rows()
         self._owners = {room_id: row.matrix_user_id for room_id, row in rows.items()}
         await self._renew()
 
     async def renew(self, allow_detach: int | None = None) -> None:
         """A pass over whatever changed since the last one, and what that left due; over
         everything if it is time, or if the file is not as it was left."""
-        one, mark = self._reconciler, self._reconciler.keeper.bookmark
-        outdated = mark is None or one.is_outdated(mark)
-        if outdated or allow_detach is not None or not await one.keeper.stands():
-            await self.look_again(allow_detach)
-        else:
+        async with self._turn:  # what a pass writes meanwhile is nobody else's
+            stands = await self._reconciler.keeper.stands()
+        if stands and not self.is_outdated and allow_detach is None:
             await self._renew()
+        else:
+            await self.look_again(allow_detach)
 
     async def _renew(self) -> None:
         """Pass over what changed; over everything if the server cannot tell what did."""
@@ -173,16 +187,17 @@ class Follower:
             await self.look_again()
 
     async def _pass_over_changes(self) -> bool:
-        one, mark = self._reconciler, self._reconciler.keeper.bookmark
-        if mark is None:
+        one, kept = self._reconciler, self._reconciler.keeper.kept
+        if kept is None:
             return False
+        mark = kept.mark
         async with one.recording():
             found = await changes(one.wire, one.me, one.types, self._facts, mark.token)
             if found is None:
                 return False
             self.touch(found.rooms)
             for room_id in mark.due - self._due.keys():
-                self._due[room_id] = Touched(next(self._touches), None)
+                self._due[room_id] = Touched(next(self._touches), Touch(happened=False))
             async with self._turn:
                 with self._numbered():
                     return await self._pass_over_due(*found.moved(mark))
@@ -199,9 +214,11 @@ class Follower:
                 async with self._reconciler.recording():
                     seen = await self._reconciler.observed(rows)
                 async with self._turn:
+                    # Older than this look from here on, unless its pass is committed.
+                    self._reconciler.keeper.kept = None
                     self._facts = _with(seen.facts, self._meanwhile)
                     await self._pass(seen._replace(facts=self._facts), allow_detach)
-                    self._settle(self._due, before=seen_from)
+                    self._settle(before=seen_from)
             finally:
                 self._meanwhile = None
 
@@ -211,8 +228,9 @@ class Follower:
         Raises `WireError` when the server cannot be asked. A room that alone cannot be
         read stays due: see `is_unread`."""
         for room_id in rooms:
-            events = self._due[room_id].events or () if room_id in self._due else ()
-            self._due[room_id] = Touched(next(self._touches), events)
+            known = self._due.get(room_id)
+            end = known.why.end if known else None
+            self._due[room_id] = Touched(next(self._touches), Touch(end=end))
         async with self._turn:
             if not self._due:
                 return
@@ -230,20 +248,21 @@ class Follower:
         Whether that was enough: it takes a look at everything if not, and nothing is
         decided before."""
         due, now = dict(self._due), next(self._touches)
-        if not due and token is not None:
+        kept = self._reconciler.keeper.kept
+        if not due and token is not None and kept and kept.facts is self._facts:
             await self._reconciler.nothing_changed(token, ahead)
             return True
-        if not await self._read({room_id: one.events for room_id, one in due.items()}):
+        if not await self._read({room_id: one.why for room_id, one in due.items()}):
             return False
-        await self._pass(Observation(self._facts, self._unkept, token, ahead))
-        shown = [r for r in due if not self._is_unknown(r)]
-        self._settle(shown, before=now)
+        await self._pass(Observation(self._facts, token=token, ahead=ahead))
+        self._settle(before=now)
         return True
 
-    def _settle(self, rooms: Iterable[str], *, before: int) -> None:
-        """These were decided about, as they were when touch number `before` was made."""
-        for room_id in list(rooms):
-            if room_id in self._due and self._due[room_id].number < before:
+    def _settle(self, *, before: int) -> None:
+        """All was decided about as it was when touch number `before` was made, but for
+        what could not be read."""
+        for room_id, touched in list(self._due.items()):
+            if touched.number < before and not self._is_unknown(room_id):
                 del self._due[room_id]
 
     def _is_unknown(self, room_id: str) -> bool:
@@ -253,9 +272,9 @@ class Follower:
     async def read(self, rooms: Collection[str]) -> None:
         """Read rooms that nobody has seen yet; no pass is made, no row changes."""
         async with self._turn:
-            await self._read(dict.fromkeys(rooms, ()))
+            await self._read(dict.fromkeys(rooms, Touch()))
 
-    async def _read(self, due: Mapping[str, Events | None]) -> bool:
+    async def _read(self, due: Mapping[str, Touch]) -> bool:
         """Whether they were read as they are: if not, all stays as it was known."""
         one, before = self._reconciler, self._facts
         after = await reread(one.wire, one.me, before, due, one.types)
@@ -263,27 +282,26 @@ class Follower:
             log.info("banned", extra={"rooms": hidden})
             return False
         self._facts = after
-        newer = changed(before, after)
-        self._unkept |= newer
         if self._meanwhile is not None:
-            self._meanwhile |= newer
+            self._meanwhile |= changed(before, after)
         return True
 
     async def _pass(self, seen: Observation, allow_detach: int | None = None) -> None:
         """Decide over all that is known, and keep what was seen."""
         one = self._reconciler
-        rows = await one.store.rows()
+        have = await one.keeper.rows()
+        hold = frozenset(self._made_for(self._in_flight))
+        self._held |= hold
         decided = await one.decide(
             seen.facts,
-            rows,
+            have.rows,
             allow_detach=allow_detach,
-            hold=frozenset(self._made_for(self._in_flight)),
+            hold=hold,
             findings=tuple(self._findings.values()),
         )
         # A pass that nobody asked for is recorded only if it has anything to tell.
         after = self.newest if seen.token is None else None
-        self.newest = await one.carry_out(decided, rows, seen, after=after)
-        self._unkept = {}
+        self.newest = await one.carry_out(decided, have, seen, after=after)
         self.decided.set()
 
     @contextmanager

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from adapter.matrix.channels import WINDOW, invitation, listed, listed_rooms
-from adapter.matrix.errors import SERVER_WIDE, WireError
+from adapter.matrix.errors import SERVER_WIDE, Unexpected, WireError
 from adapter.matrix.facts import EventTypes
 from adapter.matrix.live import Json, read_batch, stripped
 from adapter.matrix.wire import Wire
@@ -28,7 +28,7 @@ async def open_invitations(wire: Wire, types: EventTypes) -> Invitations:
         if await wire.supports_sliding_sync():
             return await _listed(wire)
     except SERVER_WIDE:
-        raise  # the other would not fare better
+        raise
     except WireError as error:
         log.warning("no list of invitations", extra={"error": str(error)})
     return read_batch(await wire.invitations(), types).invited
@@ -38,9 +38,13 @@ async def _listed(wire: Wire) -> Invitations:
     answer = await wire.sliding_sync(request(WINDOW))
     if (count := listed(answer)) > WINDOW:
         answer = await wire.sliding_sync(request(count + WINDOW))
+    rooms, count = listed_rooms(answer), listed(answer)
+    if len(rooms) < count:
+        what = f"the list shows {len(rooms)} of {count} invitations"
+        raise Unexpected(what, brief="incomplete")
     return {
         room_id: stripped(shown)
-        for room_id, room in listed_rooms(answer).items()
+        for room_id, room in rooms.items()
         # A server that does not know the filter lists every room.
         if isinstance(room, dict) and (shown := invitation(room)) is not None
     }

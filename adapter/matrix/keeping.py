@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -45,6 +45,20 @@ _DECIDING: Final = (
 """What makes facts of events, and rows of facts."""
 
 
+class Rows(NamedTuple):
+    """All rows, and what tells whether another connection has written since."""
+
+    rows: Mapping[str, Row]
+    version: int
+
+
+class Kept(NamedTuple):
+    """What the file holds of a look at Matrix, as it was committed."""
+
+    mark: Bookmark
+    facts: Facts
+
+
 class Keeper:
     """The tables kept, facts and due of an open cache, for one account of one server."""
 
@@ -53,16 +67,20 @@ class Keeper:
         self._db = store.connection
         self._fingerprint = fingerprint(me, origin, types)
         self._version: int | None = None
-        """Changes when another connection has written to the file."""
-        self.bookmark: Bookmark | None = None
-        """How far that goes which is kept, and is known to stand."""
+        self.kept: Kept | None = None
+        """What is known to stand. Whoever commits says so here, or that nothing does."""
 
-    async def load(self, rows: Mapping[str, Row]) -> Facts | None:
-        """What was kept, if it and `rows`, all that there are, are as they were written.
+    async def rows(self) -> Rows:
+        """The rows as they are. Whoever writes to them later shows in the version."""
+        version = await self._data_version()
+        return Rows(await self._store.rows(), version)
+
+    async def load(self) -> Kept | None:
+        """What was kept, if it and all rows are as they were written.
 
         `None`, and the reason in the log, if anything differs."""
-        self.bookmark = None
-        version = await self._data_version()
+        self.kept = None
+        rows, version = await self.rows()
         found = await self._db.fetch(
             "SELECT token, ahead, whole_at, fingerprint, digest FROM kept"
         )
@@ -76,47 +94,48 @@ class Keeper:
         if digest != await asyncio.to_thread(_digest, rows.values(), facts):
             _refuse("somebody else wrote to it")
             return None
-        due = await self._db.fetch("SELECT room_id FROM due")
+        rooms = await self._db.fetch("SELECT room_id FROM due")
+        due = frozenset(room for (room,) in rooms)
         self._version = version
-        rooms = frozenset(room for (room,) in due)
-        self.bookmark = Bookmark(token, ahead, whole_at, rooms)
-        return facts_of(facts)
+        self.kept = Kept(Bookmark(token, ahead, whole_at, due), facts_of(facts))
+        return self.kept
 
     async def stands(self) -> bool:
         """Whether what was kept is still as this process wrote it.
 
         It looks at all of it only if somebody else wrote to the file meanwhile."""
-        if self.bookmark is None:
+        if self.kept is None:
             return False
         if await self._data_version() != self._version:
-            return await self.load(await self._store.rows()) is not None
+            return await self.load() is not None
         return bool(await self._db.fetch("SELECT 1 FROM kept"))
 
     async def forget(self) -> None:
         """Believe nothing of what is kept: the next pass looks at everything."""
-        self.bookmark = None
+        self.kept = None
         async with self._store.transaction():
             await self._db.execute("DELETE FROM kept")
 
     async def keep(
         self,
         facts: Collection[KeptFact],
-        rows: Mapping[str, Row],
+        rows: Rows,
         due: Iterable[str],
         *,
         token: str,
         at: int,
     ) -> Bookmark:
-        """Keep a look at everything, made `at`, and the rows that there are after it.
+        """Keep a look at everything, made `at`, and the rows that there are after it, of
+        which the version is that of before.
 
         The bookmark holds as soon as it is committed; so for the next two."""
-        self._version = await self._data_version()
+        self._version = rows.version
         mark = Bookmark(token, None, at, frozenset(due))
         async with self._store.transaction():
             # Beside the loop, which answers messages meanwhile.
             old = await self._facts()
             new, gone = await asyncio.to_thread(_sorted_out, old, facts)
-            digest = await asyncio.to_thread(_digest, rows.values(), facts)
+            digest = await asyncio.to_thread(_digest, rows.rows.values(), facts)
             await self._write(new)
             await self._db.execute_many("DELETE FROM facts WHERE room_id = ?", gone)
             await self._db.execute(
@@ -142,7 +161,7 @@ class Keeper:
         it goes as far as before."""
         async with self._store.transaction():
             found = await self._db.fetch("SELECT digest FROM kept")
-            if not found or self.bookmark is None:
+            if not found or self.kept is None:
                 return None
             old = await self._facts([one.room_id for one in facts])
             await self._write(facts)
@@ -156,7 +175,7 @@ class Keeper:
                 )
             )
             await self._db.execute("UPDATE kept SET digest = ?", [digest])
-            mark = self.bookmark._replace(due=frozenset(due))
+            mark = self.kept.mark._replace(due=frozenset(due))
             await self._set_due(mark.due)
             return mark if token is None else await self.move(mark, token, ahead)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
 
 from adapter.matrix.channels import CHANNELS, Channel, Seen
 from adapter.matrix.errors import (
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-Events = Iterable[Mapping[str, Any]]
+Events = Sequence[Mapping[str, Any]]
 
 AT_ONCE: Final = 8
 """Rooms read at the same time: more made no server faster."""
@@ -108,46 +108,49 @@ async def observe(  # noqa: PLR0913 - three of them are for few callers
     return Facts(facts, joined, complete)
 
 
+class Touch(NamedTuple):
+    """Why a room is read again."""
+
+    happened: bool = True
+    """Something did, as far as anybody knows."""
+    end: Events | None = None
+    """What was told of the bot's end there, to be believed of a room that shows nothing;
+    `None` where it is in the room."""
+
+
 async def reread(
-    wire: Wire,
-    me: str,
-    facts: Facts,
-    rooms: Mapping[str, Events | None],
-    types: EventTypes,
+    wire: Wire, me: str, facts: Facts, rooms: Mapping[str, Touch], types: EventTypes
 ) -> Facts:
     """See `rooms` as they are now, and what upgrades lead to; the rest as in `facts`.
 
-    Of a room that shows nothing any more, the events given with it are believed: those
-    of the bot's own ban are all that there is. Without any, something happened there that
-    it may hide; with `None`, nothing is known to have. It never finds that the bot is not in a
-    room: only a whole observation does, and is believed until the room shows itself.
-    What is not about one room alone is raised, as by `observe`."""
+    It never finds that the bot is not in a room, unless that was told: only a whole
+    observation does, and is believed until something happens in the room. What is not
+    about one room alone is raised, as by `observe`."""
+    inside = {r for r, touch in rooms.items() if touch.happened and touch.end is None}
 
     def is_nowhere(room_id: str) -> bool:
         before = facts.rooms.get(room_id)
-        return isinstance(before, Unknown) and before.absent
+        known = isinstance(before, Unknown) and before.absent
+        return known and room_id not in inside
 
     reader = _Reader(wire, me, types, is_nowhere)
     seen = dict(facts.rooms)
-    await _complete(seen, reader, set(rooms), frozenset())
+    await _complete(seen, reader, set(rooms), frozenset(inside))
     if ahead := reader.refused - rooms.keys():
         # An upgrade into a room that the bot is not in has nothing more to wait for.
         strange = ahead - await wire.joined_rooms()
         seen |= {room_id: Unknown(NOT_IN_IT, absent=True) for room_id in strange}
-    for room_id, events in rooms.items():
+    for room_id, touch in rooms.items():
         found = seen.get(room_id)
         if isinstance(found, Unknown):
-            before = facts.rooms.get(room_id)
-            seen[room_id] = _hidden(
-                found, before, fact(room_id, events or (), me, types)
-            )
+            told = fact(room_id, touch.end or (), me, types)
+            seen[room_id] = _hidden(found, facts.rooms.get(room_id), told)
+    present = {r for r in rooms if isinstance(seen.get(r), Present)}
     # What shows nothing of its end may hold anything: it counts as not read.
-    joined = {
-        room_id
-        for room_id, events in rooms.items()
-        if isinstance(seen.get(room_id), Present) or (events is not None and not events)
-    }
-    return facts._replace(rooms=seen, joined=facts.joined | joined)
+    hidden = {r for r, touch in rooms.items() if touch.happened and not touch.end}
+    left = {room_id for room_id in rooms if _is_left(seen.get(room_id))}
+    joined = (facts.joined | present | hidden) - left
+    return facts._replace(rooms=seen, joined=joined)
 
 
 def changed(before: Facts, after: Facts) -> dict[str, Fact]:
@@ -158,6 +161,10 @@ def changed(before: Facts, after: Facts) -> dict[str, Fact]:
         for room_id, found in after.rooms.items()
         if before.rooms.get(room_id) != found or room_id in newly
     }
+
+
+def _is_left(found: Fact | None) -> bool:
+    return isinstance(found, Gone) or (isinstance(found, Unknown) and found.absent)
 
 
 def _hidden(found: Unknown, before: Fact | None, told: Fact) -> Fact:

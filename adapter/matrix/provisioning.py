@@ -149,6 +149,8 @@ class Provisioner:
 
             intent = await self._chat_intent(user_id, chat_id, asked, anew)
             room_id = await self._new_chat(intent, title, told)
+        else:
+            await self._follower.catch_up()
         row = await self._in_place(room_id, user_id)
         return _chat(await self._finish(row))
 

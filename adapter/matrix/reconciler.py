@@ -27,10 +27,10 @@ from adapter.matrix.desired import Finding
 from adapter.matrix.document import finding
 from adapter.matrix.errors import SERVER_WIDE, WireError
 from adapter.matrix.facts import EventTypes, Fact, Facts
-from adapter.matrix.keeping import Keeper
+from adapter.matrix.keeping import Keeper, Kept, Rows
 from adapter.matrix.kept import Bookmark, KeptFact, kept_fact
 from adapter.matrix.ledger import Ledger
-from adapter.matrix.observation import changed, check_account, observe, reread
+from adapter.matrix.observation import Touch, changed, check_account, observe, reread
 from adapter.matrix.publishing import Pace, Publisher
 from adapter.matrix.renewal import changes, closed
 from adapter.matrix.rows import Row
@@ -48,11 +48,11 @@ _SLICE = 500  # facts that are made ready to be kept in one go
 
 
 class Observation(NamedTuple):
-    """What was seen of Matrix, and what of it is new."""
+    """What was seen of Matrix."""
 
     facts: Facts
-    changed: Mapping[str, Fact] | None = None
-    """Facts that were read since something was kept; `None`: everything was looked at."""
+    whole: bool = False
+    """Everything was looked at, and not only what changed."""
     token: str | None = None
     """A position of /sync: whatever happened before it is in the facts."""
     ahead: str | None = None
@@ -122,18 +122,19 @@ class Reconciler:
             raise
         except WireError as error:
             log.warning("no position to go on from", extra={"error": str(error)})
-        return Observation(await self.see(rows), token=token)
+        return Observation(await self.see(rows), whole=True, token=token)
 
     async def renewed(self, facts: Facts, mark: Bookmark) -> Observation | None:
         """See what changed since these facts, and what is due; `None` if nobody can tell."""
         found = await changes(self.wire, self.me, self.types, facts, mark.token)
         if found is None:
             return None
-        rooms = {**dict.fromkeys(mark.due), **found.rooms}
+        rooms = {**dict.fromkeys(mark.due, Touch(happened=False)), **found.rooms}
         seen = await reread(self.wire, self.me, facts, rooms, self.types)
         if closed(facts, seen, rooms, self.me):
             return None
-        return Observation(seen, changed(facts, seen), *found.moved(mark))
+        token, ahead = found.moved(mark)
+        return Observation(seen, token=token, ahead=ahead)
 
     async def decide(
         self,
@@ -182,21 +183,24 @@ class Reconciler:
         Everything is looked at if it is asked for, or was not for a `full_interval`, or
         if what was kept cannot be trusted. When Matrix cannot be seen, that is recorded,
         no row changes, and it raises."""
-        rows = await self.store.rows()
-        kept = None if whole else await self.keeper.load(rows)
-        mark = self.keeper.bookmark
+        kept = None if whole else await self.keeper.load()
+        have = await self.keeper.rows()
         async with self.recording():
             seen = None
-            if kept and mark and not self.is_outdated(mark):
+            if kept and not self.is_outdated():
                 await check_account(self.wire, self.me)
-                seen = await self.renewed(kept, mark)
-            seen = seen or await self.observed(rows)
-        decided = await self.decide(seen.facts, rows, allow_detach=allow_detach)
-        return await self.carry_out(decided, rows, seen)
+                seen = await self.renewed(kept.facts, kept.mark)
+            seen = seen or await self.observed(have.rows)
+        decided = await self.decide(seen.facts, have.rows, allow_detach=allow_detach)
+        return await self.carry_out(decided, have, seen)
 
-    def is_outdated(self, mark: Bookmark) -> bool:
-        """Whether it is time to look at everything again; also after a clock went back."""
-        return not 0 <= now() - mark.whole_at < self.settings.full_interval * 1000
+    def is_outdated(self) -> bool:
+        """Whether what is kept is of so long ago that it is time to look at everything
+        again; also after a clock went back."""
+        kept = self.keeper.kept
+        return kept is not None and not (
+            0 <= now() - kept.mark.whole_at < self.settings.full_interval * 1000
+        )
 
     @asynccontextmanager
     async def recording(self) -> AsyncIterator[None]:
@@ -210,23 +214,21 @@ class Reconciler:
     async def carry_out(
         self,
         decided: Pass,
-        rows: Mapping[str, Row],
+        have: Rows,
         seen: Observation,
         *,
         after: PassReport | None = None,
     ) -> PassReport:
-        """Bring the cache in line with what was decided over `rows`, and keep what was
-        `seen`, in one transaction.
+        """Bring the cache in line with what was decided over the rows that it had, and
+        keep what was `seen`, in one transaction.
 
         With `after`, the pass that this one follows, it is recorded only if it has
         anything to tell."""
-        ready = await _encoded(seen)
-        if seen.changed is None:
-            self.keeper.bookmark = None  # what is kept is older than what was seen
+        ready = await self._ready(seen)
         async with self.store.transaction(decided.observed_at):
             report = await apply(decided.cache, self.store)
             await self.store.remember_unread(decided.unread, decided.observed_at)
-            mark = await self._keep(seen, ready, decided, rows, report)
+            mark = await self._keep(seen, ready, decided, have, report)
             done = PassReport(decided, report)
             if after is None or report.plan or _news(after.decided, decided):
                 told = _told(decided)
@@ -236,7 +238,7 @@ class Reconciler:
                 done = replace(done, number=number)
             said = [] if after else [observed(decided)]
             await self.store.set_conditions([*said, converged(decided, report)])
-        self.keeper.bookmark = mark
+        self.keeper.kept = mark and Kept(mark, seen.facts)
         level = logging.INFO if report.plan else logging.DEBUG
         counts = {str(result): n for result, n in report.counts.items()}
         log.log(level, "converged", extra={"cache": counts, **_sizes(decided)})
@@ -247,33 +249,41 @@ class Reconciler:
         seen: Observation,
         ready: list[KeptFact],
         decided: Pass,
-        rows: Mapping[str, Row],
+        have: Rows,
         report: Report,
     ) -> Bookmark | None:
         """Keep what was seen, with the rows that this pass has just written."""
         # Beside the loop, which answers messages meanwhile.
         written, due = await asyncio.to_thread(_left, decided, report)
-        if seen.changed is not None:
-            pairs = [(rows.get(room_id), row) for room_id, row in written.items()]
+        if not seen.whole:
+            pairs = [(have.rows.get(room_id), row) for room_id, row in written.items()]
             return await self.keeper.renew(
                 ready, pairs, due, token=seen.token, ahead=seen.ahead
             )
         if seen.token is None:
             return None
         at = decided.observed_at
-        return await self.keeper.keep(
-            ready, {**rows, **written}, due, token=seen.token, at=at
-        )
+        rows = have._replace(rows={**have.rows, **written})
+        return await self.keeper.keep(ready, rows, due, token=seen.token, at=at)
+
+    async def _ready(self, seen: Observation) -> list[KeptFact]:
+        """What of it the file does not hold yet, as it is kept."""
+        facts, kept = seen.facts, self.keeper.kept
+        if seen.whole:
+            return await _encoded(facts.rooms, facts.joined)
+        newer = changed(kept.facts, facts) if kept else {}
+        return await _encoded(newer, facts.joined)
 
     async def nothing_changed(self, token: str, ahead: str | None) -> None:
         """Record a pass that found nothing to look at."""
-        mark, at = self.keeper.bookmark, now()
+        kept, at = self.keeper.kept, now()
         async with self.store.transaction(at):
-            if mark is not None:
-                mark = await self.keeper.move(mark, token, ahead)
+            if kept is not None:
+                moved = await self.keeper.move(kept.mark, token, ahead)
+                kept = kept._replace(mark=moved)
             await self.store.repeat_pass(at)
             await self.store.set_conditions([unchanged(at)])
-        self.keeper.bookmark = mark
+        self.keeper.kept = kept
 
     async def publish(self, done: PassReport, *, patience: float | None) -> PassReport:
         """Publish what is due, waiting for the server's limits as long as `patience`."""
@@ -305,12 +315,13 @@ def _left(decided: Pass, report: Report) -> tuple[dict[str, Row], frozenset[str]
     return written, owed(decided) | (steps.keys() - done)
 
 
-async def _encoded(seen: Observation) -> list[KeptFact]:
-    """What is new, ready to be kept; messages are answered meanwhile."""
-    facts = seen.facts.rooms if seen.changed is None else seen.changed
+async def _encoded(
+    facts: Mapping[str, Fact], joined: Collection[str]
+) -> list[KeptFact]:
+    """Facts, ready to be kept; messages are answered meanwhile."""
     ready: list[KeptFact] = []
     for room_id, found in facts.items():
-        ready.append(kept_fact(room_id, found, seen.facts.joined))
+        ready.append(kept_fact(room_id, found, joined))
         if len(ready) % _SLICE == 0:
             await asyncio.sleep(0)
     return ready

@@ -29,7 +29,7 @@ from adapter.matrix.live import (
     read_batch,
     topology_rooms,
 )
-from adapter.matrix.observation import Events
+from adapter.matrix.observation import Touch
 from adapter.matrix.wire import Wire
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Changes(NamedTuple):
     """The rooms to read again, and the position that they are to be read for."""
 
     token: str
-    rooms: Mapping[str, Events]
+    rooms: Mapping[str, Touch]
     """With what to believe of a room that shows nothing any more."""
     says_nothing: bool
     """Nothing happened. Or the answer was cut: to be believed when it comes twice."""
@@ -72,20 +72,18 @@ async def changes(
     return Changes(batch.token, rooms, not (batch.joined or batch.left))
 
 
-def touched(
-    batch: Batch, facts: Facts, me: str, types: EventTypes
-) -> dict[str, Events]:
+def touched(batch: Batch, facts: Facts, me: str, types: EventTypes) -> dict[str, Touch]:
     """The rooms of a batch that have to be read again, with the events of those that
     the bot is not in any more."""
-    found: dict[str, Events] = {}
+    found: dict[str, Touch] = {}
     for room_id in topology_rooms(batch, me, types):
         if room_id in batch.left:
-            found[room_id] = batch.left[room_id]
+            found[room_id] = Touch(end=batch.left[room_id])
         elif _decides(facts, room_id, batch.joined[room_id], me):
-            found[room_id] = ()
+            found[room_id] = Touch()
     # The bot was thrown out since, which an invitation hides.
     hidden = {
-        room_id: events
+        room_id: Touch(end=events)
         for room_id, events in batch.invited.items()
         if isinstance(facts.rooms.get(room_id), Present)
     }

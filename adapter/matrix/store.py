@@ -218,10 +218,13 @@ class Store:
         return int(number)
 
     async def repeat_pass(self, at: int) -> None:
-        """Record that a pass found everything as the last one left it."""
-        last = await self.last_pass()
-        if last is not None:
-            await self.record_pass(at, "in sync", last.report)
+        """Record that a pass found everything as the last one left it that succeeded."""
+        found = await self._db.fetch(
+            "SELECT report FROM passes WHERE json_extract(report, '$.error') IS NULL"
+            " ORDER BY id DESC LIMIT 1"
+        )
+        for (report,) in found:
+            await self.record_pass(at, "in sync", json.loads(report))
 
     async def conclude_pass(self, number: int, result: str) -> None:
         """Say anew how a pass went, once all of it is done."""

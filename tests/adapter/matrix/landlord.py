@@ -114,9 +114,11 @@ async def landlord(
     path: Path | None = None,
     rooms: RoomSettings | None = None,
     settings: ReconcileSettings | None = None,
+    look: bool = True,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> AsyncIterator[Landlord]:
-    """A program that has just looked at everything. Its waits are short, and listed."""
+    """A program that has just looked at everything, or will have to. Its waits are
+    short, and listed."""
     me, types, slept = city.bot.user_id, EventTypes(), []
     wire = wire or Wire(city.client)
 
@@ -131,7 +133,8 @@ async def landlord(
         follower = Follower(
             Reconciler(wire, store, me, settings or ReconcileSettings(), types)
         )
-        await follower.look_again()
+        if look:
+            await follower.look_again()
         homes = Provisioner(
             wire,
             Writer(wire, sleep=nap),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from adapter.cli.account import Account
@@ -11,7 +13,7 @@ from adapter.matrix.facts import EventTypes
 from adapter.matrix.invitations import open_invitations
 from adapter.matrix.wire import RateLimited, Wire
 from tests.adapter.matrix.city import City
-from tests.faults import FAULTS, Proxy
+from tests.faults import FAULTS, Alter, Proxy, Reply
 from tests.faults.proxy import Match
 
 TYPES = EventTypes()
@@ -59,6 +61,25 @@ async def test_more_than_one_answer_has(
     person = await city.person()
     rooms = {await invited(person, city.bot) for _ in range(5)}
     assert (await open_invitations(Wire(city.client), TYPES)).keys() == rooms
+
+
+async def test_a_list_that_is_cut_is_not_all(
+    city: City, homeserver: Homeserver
+) -> None:
+    """It says how many there are: then they are asked for in another way."""
+    person = await city.person()
+    rooms = {await invited(person, city.bot) for _ in range(2)}
+
+    def cut(reply: Reply) -> Reply:
+        answer = json.loads(reply.body)
+        answer["rooms"].popitem()
+        return reply._replace(body=json.dumps(answer).encode())
+
+    async with Proxy(homeserver.url) as proxy:
+        city.client.homeserver = proxy.url
+        proxy.at(SLIDING, Alter(cut), times=100)
+        found = await open_invitations(Wire(city.client, patience=0), TYPES)
+    assert found.keys() == rooms
 
 
 async def test_a_limit_is_told(city: City, homeserver: Homeserver) -> None:

@@ -13,7 +13,7 @@ import pytest
 from adapter.matrix import keeping
 from adapter.matrix.columns import wanted
 from adapter.matrix.facts import EventTypes, Facts
-from adapter.matrix.keeping import Keeper, fingerprint
+from adapter.matrix.keeping import Keeper, Kept, Rows, fingerprint
 from adapter.matrix.kept import Bookmark, KeptFact, kept_fact
 from adapter.matrix.rows import Row, rows_of, topology
 from adapter.matrix.store import Store, set_room_meta
@@ -53,18 +53,21 @@ def kept(facts: Facts) -> list[KeptFact]:
 async def keep(keeper: Keeper, store: Store, facts: Facts) -> dict[str, Row]:
     """Make the rows what these facts say, and keep both; returns the rows."""
     want = render(facts, {}, ME).rooms
+    _, version = await keeper.rows()
     async with store.transaction():
         await store.carry_out(list(diff({}, want)))
         rows = {r: row._replace(revision=1) for r, row in rows_of(want).items()}
-        keeper.bookmark = await keeper.keep(
-            kept(facts), rows, ["!due"], token=ONE, at=7
+        mark = await keeper.keep(
+            kept(facts), Rows(rows, version), ["!due"], token=ONE, at=7
         )
+    keeper.kept = Kept(mark, facts)
     return rows
 
 
 async def believed(store: Store, origin: str = HERE) -> Facts | None:
     """What the next start makes of the file."""
-    return await Keeper(store, ME, origin, TYPES).load(await store.rows())
+    found = await Keeper(store, ME, origin, TYPES).load()
+    return found and found.facts
 
 
 async def test_the_next_start_has_all_that_was_kept(
@@ -73,12 +76,11 @@ async def test_the_next_start_has_all_that_was_kept(
     """Facts, bookmark and what is due."""
     facts = a_world().facts()
     await keep(keeper, store, facts)
-    other = Keeper(store, ME, HERE, TYPES)
-    found = await other.load(await store.rows())
+    found = await Keeper(store, ME, HERE, TYPES).load()
     assert found is not None
-    assert dict(found.rooms) == facts.rooms
-    assert found.joined == facts.joined
-    assert other.bookmark == Bookmark(ONE, None, 7, frozenset({"!due"}))
+    assert dict(found.facts.rooms) == facts.rooms
+    assert found.facts.joined == facts.joined
+    assert found.mark == Bookmark(ONE, None, 7, frozenset({"!due"}))
 
 
 async def test_nothing_kept_is_nothing_believed(store: Store) -> None:
@@ -97,14 +99,14 @@ async def test_what_changed_is_kept_with_the_rest(store: Store, keeper: Keeper) 
     assert {step.key.name for step in steps} == {chat, new}
     async with store.transaction():
         await store.carry_out(steps)
-        keeper.bookmark = await keeper.renew(
+        mark = await keeper.renew(
             [kept_fact(room, facts.rooms[room], facts.joined) for room in (chat, new)],
             [(rows.get(step.key.name), wanted(step)) for step in steps],
             [],
             token=TWO,
             ahead=THREE,
         )
-    assert keeper.bookmark == Bookmark(TWO, THREE, 7, frozenset())
+    assert mark == Bookmark(TWO, THREE, 7, frozenset())
     found = await believed(store)
     assert found is not None
     assert dict(found.rooms) == facts.rooms
@@ -116,8 +118,8 @@ async def test_without_news_only_the_bookmark_moves(
 ) -> None:
     facts = a_world().facts()
     await keep(keeper, store, facts)
-    assert keeper.bookmark is not None
-    await keeper.move(keeper.bookmark, TWO, None)
+    assert keeper.kept is not None
+    await keeper.move(keeper.kept.mark, TWO, None)
     found = await believed(store)
     assert found is not None
     assert dict(found.rooms) == facts.rooms
@@ -129,7 +131,7 @@ async def test_a_second_look_leaves_nothing_of_the_first(
     """A room that is in no look any more is not kept."""
     await keep(keeper, store, a_world().facts())
     async with store.transaction():
-        keeper.bookmark = await keeper.keep([], await store.rows(), [], token=TWO, at=8)
+        await keeper.keep([], await keeper.rows(), [], token=TWO, at=8)
     found = await believed(store)
     assert found is not None
     assert len(found.rooms) == 0

@@ -15,7 +15,7 @@ import pytest
 
 from adapter.cli.account import Account, call, http_session
 from adapter.cli.homeserver import Homeserver
-from adapter.matrix.errors import ServerFault
+from adapter.matrix.errors import ServerFault, Unreachable
 from adapter.matrix.facts import EventTypes
 from adapter.matrix.live import live_filter, read_batch
 from adapter.matrix.renewal import touched
@@ -27,7 +27,7 @@ from tests.adapter.matrix.city import (
     space_identity,
 )
 from tests.adapter.matrix.landlord import landlord
-from tests.faults import Alter, Answer, Proxy, Reply
+from tests.faults import Alter, Answer, Drop, Proxy, Reply
 
 LOOK = ("GET joined_rooms", "GET joined_rooms")
 """How a look at everything shows: it compares what it saw with the list of rooms."""
@@ -275,6 +275,30 @@ async def test_a_room_that_could_not_be_read_is_read_again(
     assert asked(proxy) == ["GET sync", "GET state"]
     assert city.rows()[chat]["name"] == "Travel"
     await city.settled()
+
+
+async def test_what_was_found_is_told_again_after_a_failure(
+    city: City, proxy: Proxy
+) -> None:
+    """A pass that finds nothing new says what the last one found that was none."""
+    _, _, (chat,) = await city.home()
+    await city.bot.put_state(chat, "m.room.tombstone", {"replacement_room": "!none"})
+    for _ in range(2):
+        await city.once()
+    async with landlord(city, look=False) as one:
+        await one.follower.begin()
+        failing = proxy.at("GET .*/sync", Drop(), times=20)
+        with pytest.raises(Unreachable):
+            await one.follower.renew()
+        failing.end()
+        await one.follower.renew()
+        last = await one.store.last_pass()
+    assert last is not None
+    assert last.result == "in sync"
+    assert [found["code"] for found in last.report["findings"]] == [
+        "unfollowed_tombstone"
+    ]
+    assert "error" not in last.report
 
 
 async def test_what_a_guard_blocks_stays_due(city: City, proxy: Proxy) -> None:
