@@ -100,10 +100,10 @@ async def _post(url: str, body: dict[str, object]) -> tuple[int, str | None, byt
             return response.status, response.headers.get("Retry-After"), content
     except TimeoutError:
         failure = Unreachable(f"the homeserver did not answer within {PATIENCE:g} s")
+    except aiohttp.ClientSSLError:  # a bad certificate is a ValueError as well
+        failure = Unreachable("the homeserver's certificate cannot be trusted")
     except (aiohttp.InvalidURL, aiohttp.ClientResponseError, ValueError):
         failure = NotAHomeserver("the homeserver cannot be spoken to in HTTP")
-    except aiohttp.ClientSSLError:
-        failure = Unreachable("the homeserver's certificate cannot be trusted")
     except (aiohttp.ClientError, OSError):
         failure = Unreachable("the homeserver cannot be reached")
     # Out here nothing is chained: what a library says can hold the request.
