@@ -42,6 +42,8 @@ HTML = b"<html><body>Bad Gateway</body></html>"
 ZIPPED = gzip.compress(orjson.dumps({"a": [n * n * 7919 for n in range(999)]}))
 RESET = b"reset"
 HANG = b"hang"
+SECONDS = 20.0
+"""How long a request may take; it passes at once where a server hangs."""
 
 
 def http(
@@ -71,6 +73,8 @@ class Server:
     url: str = ""
     script: list[bytes] = field(default_factory=list)
     asked: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
+    skipped: float = 0.0
+    """Seconds that the loop's clock is ahead."""
 
     async def serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -83,6 +87,7 @@ class Server:
         said = self.script[min(len(self.asked), len(self.script) - 1)]
         self.asked.append((method, path, headers, body))
         if said == HANG:
+            self.skipped += SECONDS  # not before it was asked, however busy the machine
             await reader.read()  # until the client goes
         elif said == RESET:
             writer.transport.abort()
@@ -93,9 +98,11 @@ class Server:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Server]:
+async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
     """A homeserver that says what the test wants it to say."""
-    made = Server()
+    made, loop = Server(), asyncio.get_running_loop()
+    clock = loop.time
+    monkeypatch.setattr(loop, "time", lambda: clock() + made.skipped)
     listening = await asyncio.start_server(made.serve, "127.0.0.1", 0)
     made.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
     async with listening:
@@ -115,10 +122,10 @@ async def client_to(url: str, token: str = TOKEN) -> AsyncIterator[nio.AsyncClie
 
 @asynccontextmanager
 async def wire_to(
-    url: str, *, token: str = TOKEN, patience: float = 0.0, seconds: float = 5.0
+    url: str, *, token: str = TOKEN, patience: float = 0.0
 ) -> AsyncIterator[Wire]:
     async with client_to(url, token) as client:
-        yield Wire(client, patience=patience, timeout=seconds, snapshot_timeout=seconds)
+        yield Wire(client, patience=patience, timeout=SECONDS, snapshot_timeout=SECONDS)
 
 
 Call = Callable[[Wire], Awaitable[object]]
@@ -235,10 +242,13 @@ async def test_an_empty_object_is_no_answer(server: Server, name: str) -> None:
 async def test_silence(server: Server, name: str) -> None:
     """No request waits longer than its timeout; the query's is another matter."""
     server.script = [HANG]
-    async with wire_to(server.url, seconds=0.1) as wire:
+    clock = asyncio.get_running_loop().time
+    async with wire_to(server.url) as wire:
+        began = clock()
         with pytest.raises(Unreachable) as caught:
             await CALLS[name](wire)
     assert (caught.value.brief, len(server.asked)) == ("timeout", 1)
+    assert SECONDS <= clock() - began < 2 * SECONDS
 
 
 async def test_nobody_listens() -> None:
@@ -276,7 +286,7 @@ async def test_no_certificate() -> None:
 async def test_what_may_have_arrived(server: Server, fault: str) -> None:
     """Once a server has heard the request, nobody says that it was not sent."""
     server.script = [HANG if fault == "silence" else FAULTS[fault][0]]
-    async with wire_to(server.url, seconds=0.3) as wire:
+    async with wire_to(server.url) as wire:
         with pytest.raises(Unreachable) as caught:
             await wire.create_room({"a": 1})
     assert caught.value.sent
@@ -300,7 +310,7 @@ async def test_an_address_that_is_none(url: str) -> None:
 async def test_writes_are_sent_once(server: Server, name: str, said: bytes) -> None:
     """However patient: what a lost answer meant is for the caller to find out."""
     server.script = [said]
-    async with wire_to(server.url, patience=30.0, seconds=0.3) as wire:
+    async with wire_to(server.url, patience=30.0) as wire:
         with pytest.raises(WireError):
             await ONCE[name](wire)
     # aiohttp asks a GET twice when it is reset
@@ -367,7 +377,7 @@ async def test_what_lasts_is_not_tried_again(server: Server, said: bytes) -> Non
 async def test_attempts_end(server: Server) -> None:
     """A server that stays away does so after a few attempts."""
     server.script = [http(503)]
-    async with wire_to(server.url, patience=0.5) as wire:
+    async with wire_to(server.url, patience=3.0) as wire:
         with pytest.raises(ServerFault):
             await wire.whoami()
     assert 2 <= len(server.asked) <= 5
@@ -446,11 +456,29 @@ async def test_soft_logout_is_kept(server: Server) -> None:
 
 
 async def test_redirect(server: Server) -> None:
-    """What is sent elsewhere loses its token, and a POST its body: it is not followed."""
+    """What is sent elsewhere loses its token, and a POST its body: it is no success."""
     server.script = [http(302, b"", Location=f"{server.url}/login"), http(200, {})]
     async with wire_to(server.url) as wire:
         with pytest.raises(NotAHomeserver, match=server.url):
             await wire.invite("!r", "@a:hs")
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("status", [302, 307])
+async def test_a_redirect_to_somebody_else(
+    server: Server, status: int, name: str
+) -> None:
+    """They see neither the token nor what was to be written."""
+    other = Server(script=[PASS.get(name, http(200, {"room_id": "!r"}))])
+    async with await asyncio.start_server(other.serve, "127.0.0.1", 0) as listening:
+        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/login"
+        server.script = [http(status, b"", Location=url)]
+        async with wire_to(server.url) as wire:
+            with pytest.raises(WireError):
+                await CALLS[name](wire)
+    for _, path, headers, body in other.asked:
+        assert "authorization" not in headers
+        assert (TOKEN in path, body) == (False, b"")
 
 
 async def test_paths(server: Server) -> None:
@@ -502,11 +530,12 @@ async def test_what_is_asked(server: Server) -> None:
 async def test_a_long_poll_is_no_silence(server: Server) -> None:
     """A server may take as long as it was allowed to wait, and then a request's time."""
     server.script = [HANG]
-    async with wire_to(server.url, seconds=0.1) as wire:
-        began = time.monotonic()
+    clock = asyncio.get_running_loop().time
+    async with wire_to(server.url) as wire:
+        began = clock()
         with pytest.raises(Unreachable):
             await wire.live_sync("s1", {}, 400)
-    assert time.monotonic() - began >= 0.5
+    assert clock() - began >= SECONDS + 0.4
 
 
 async def test_a_profile_without_a_name(server: Server) -> None:
@@ -591,7 +620,7 @@ async def test_the_token_is_never_shown(
     """Not by an error, its causes or its traceback with all variables, nor by a log."""
     caplog.set_level(logging.DEBUG)
     server.script = [said]
-    async with wire_to(server.url, seconds=0.2, patience=0.3) as wire:
+    async with wire_to(server.url, patience=0.3) as wire:
         with pytest.raises(WireError) as caught:
             await CALLS[name](wire)
         shown = [repr(wire), str(wire)]
