@@ -8,14 +8,18 @@ from collections.abc import Collection
 
 import pytest
 
+from adapter.cli.homeserver import Homeserver
 from adapter.config import InviteSettings
 from adapter.matrix import dispatcher
 from adapter.matrix.handlers import chat as chat_handler
 from adapter.matrix.handlers import onboarding
 from tests.adapter.matrix.city import City, conversation
 from tests.adapter.matrix.landlord import home_of
-from tests.adapter.matrix.live import Backend, exchange, living
+from tests.adapter.matrix.live import PATIENCE, Backend, exchange, living
+from tests.faults import Before, Proxy
 from tests.people import Person
+
+JOIN = "POST .*/join"
 
 
 @pytest.fixture
@@ -29,17 +33,18 @@ def platform() -> Backend:
 async def test_a_flood_of_invitations(
     city: City, platform: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some of each user's are answered, the rest stands open, and nobody else waits.
+    """Some of each user's are answered, and of all unwelcome ones together; the rest
+    stands open, and nobody else waits.
 
     Later, and after each start, some more are: none is ever lost."""
     monkeypatch.setattr(onboarding, "DECLINED", 3)
-    mallory, eve, alice = [
-        Person(await city.person(name)) for name in ("mallory", "eve", "alice")
+    mallory, eve, trudy, alice = [
+        Person(await city.person(name)) for name in ("mallory", "eve", "trudy", "alice")
     ]
     invites = InviteSettings(("@alice-*", "@mallory-*"))
     each = onboarding.EACH
     accepted = await flood(mallory, city, each + 3)
-    declined = await flood(eve, city, 4)
+    declined = {who: await flood(who, city, 2) for who in (eve, trudy)}
     async with living(city, platform, invites=invites):
         more = await flood(mallory, city, 3)
         direct = await alice.direct(city.bot)
@@ -48,15 +53,17 @@ async def test_a_flood_of_invitations(
         [chat] = (await home_of(city, alice.account)).chats
         await exchange(alice, chat)
     assert len(await joined(city, accepted + more)) == each
-    assert await still_open(eve, city, declined) == 1
+    left = [await still_open(who, city, rooms) for who, rooms in declined.items()]
+    assert sum(left) == 1
     # Six are left, of which four are answered at once, and the last two a while later.
     monkeypatch.setattr(onboarding, "EACH", 4)
     monkeypatch.setattr(onboarding, "PERIOD", 4.0)
     async with living(city, platform, invites=invites):
         for room in accepted + more:
             await mallory.sees(room, city.bot)
-        for room in declined:
-            await eve.sees(room, city.bot, "leave")
+        for who, rooms in declined.items():
+            for room in rooms:
+                await who.sees(room, city.bot, "leave")
     # Many direct chats, and one home.
     home = await home_of(city, mallory.account)
     assert (len(home.spaces), len(home.chats)) == (1, 1)
@@ -64,18 +71,47 @@ async def test_a_flood_of_invitations(
 
 
 async def test_who_was_declined_may_still_come(city: City, platform: Backend) -> None:
-    """As often as they like to invite the bot where it does not go."""
+    """As often as they like to invite the bot where it does not go, and where it does
+    not even decline any more."""
     alice = Person(await city.person("alice"))
     wrong = [
         await alice.account.create_room(invite=[city.bot.user_id])
-        for _ in range(onboarding.EACH)
+        for _ in range(onboarding.EACH + 1)
     ]
     async with living(city, platform):
-        for room in wrong:
-            await alice.sees(room, city.bot, "leave")
+        async with asyncio.timeout(PATIENCE):
+            while await still_open(alice, city, wrong) > 1:
+                await alice.look(wait_ms=500)
         direct = await alice.direct(city.bot)
         await alice.hears(direct)
+        assert await still_open(alice, city, wrong) == 1
     assert len((await home_of(city, alice.account)).chats) == 1
+
+
+async def test_more_people_at_once_than_the_bot_can_see_to(
+    city: City,
+    platform: Backend,
+    homeserver: Homeserver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who finds no room to wait is looked at again soon; words wait for none of it."""
+    monkeypatch.setattr(onboarding, "WAITING", 1)
+    monkeypatch.setattr(onboarding, "SOON", 0.2)
+    owner, _, [chat] = await city.home("carol")
+    crowd = [Person(await city.person(name)) for name in ("alice", "bob")]
+    directs = [await who.direct(city.bot) for who in crowd]
+    go_on = asyncio.Event()
+    async with Proxy(homeserver.url) as proxy:
+        city.client.homeserver = proxy.url
+        proxy.at(JOIN, Before(go_on.wait))
+        async with living(city, platform):
+            await proxy.arrived(JOIN)
+            for _ in range(3):
+                await exchange(Person(owner), chat)
+            assert len(await proxy.arrived(JOIN)) == 1
+            go_on.set()
+            for who, direct in zip(crowd, directs, strict=True):
+                await who.hears(direct)
 
 
 async def flood(who: Person, city: City, count: int) -> list[str]:
