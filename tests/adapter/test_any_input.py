@@ -155,12 +155,27 @@ def clean(value: Any) -> Any:
     return json.loads(whole, parse_constant=lambda _: None)
 
 
+SOUND = {
+    "homeserver": "https://matrix.hs.test",
+    "user_id": "@bot:hs.test",
+    "access_token": "syt_secret",
+}
+PLATFORMS = st.fixed_dictionaries(
+    {},
+    optional={
+        "kind": st.sampled_from(["echo", "http"]) | JSON,
+        "url": st.just("https://platform.hs.test") | JSON,
+        "token": st.just("tok_secret") | JSON,
+        "timeout": st.just("5s") | JSON,
+        "path": JSON,
+    },
+)
 CONFIGS = st.fixed_dictionaries(
     {},
     optional={
-        "homeserver": st.just("https://matrix.hs.test") | JSON,
-        "user_id": st.just("@bot:hs.test") | JSON,
-        "access_token": st.just("syt_secret") | JSON,
+        **{name: st.just(sound) | JSON for name, sound in SOUND.items()},
+        "device_id": JSON,
+        "platform": PLATFORMS | JSON,
         **dict.fromkeys(
             ("database", "reconcile", "routing", "invites", "rooms", "events", "x"),
             JSON,
@@ -178,6 +193,16 @@ VARIABLES = st.dictionaries(
 @given(CONFIGS.map(lambda data: json.dumps(clean(data))) | TEXTS, VARIABLES)
 def test_any_settings(text: str, environ: dict[str, str]) -> None:
     """They are settings, or refused in one printable line that gives no secret away."""
+    judge(text, environ)
+
+
+@given(PLATFORMS | JSON, st.just("DEVICE") | JSON)
+def test_any_platform(platform: Any, device: Any) -> None:
+    """The same of a file that is sound but for these."""
+    judge(json.dumps(clean({**SOUND, "platform": platform, "device_id": device})), {})
+
+
+def judge(text: str, environ: dict[str, str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "spacekeeper.yaml"
         path.touch(0o600)
@@ -187,9 +212,11 @@ def test_any_settings(text: str, environ: dict[str, str]) -> None:
         except ConfigError as refused:
             told = str(refused)
             assert "syt_secret" not in told
+            assert "tok_secret" not in told
             assert all(line.isprintable() for line in told.split("\n"))
         else:
             assert config.access_token.reveal() not in repr(config)
+            assert "tok_secret" not in repr(config)
 
 
 @given(st.text(max_size=20))
