@@ -112,6 +112,7 @@ async def test_names_on_an_operators_terminal(city: City, tmp_path: Path) -> Non
     await city.bot.set_power(chat, {owner.user_id: 100})
     await owner.put_state(chat, "m.room.name", {"name": EVIL})
     await owner.put_state(chat, TOMBSTONE, {"replacement_room": f"!{EVIL}"})
+    whose = await city.room(owner, await city.person("guest"), name=EVIL)
     config = write_config(
         tmp_path, city.bot, city.bot.url, database=city.path.name, platform={}
     )
@@ -140,6 +141,21 @@ async def test_names_on_an_operators_terminal(city: City, tmp_path: Path) -> Non
     ):
         await shows(*arguments)
     assert city.rows()[chat]["name"] == EVIL
+    city.spoil(
+        "UPDATE room_meta SET platform_chat_id = :evil WHERE room_id = :chat",
+        evil=EVIL,
+        chat=chat,
+    )
+    for told in (
+        ("doctor",),
+        ("doctor", "--output", "json"),
+        ("drill",),
+        ("drill", "--output", "json"),
+        ("adopt", f"!{EVIL}", "--owner", owner.user_id),
+        ("adopt", whose, "--owner", f"@{EVIL}"),
+        ("adopt", whose, "--owner", owner.user_id),
+    ):
+        assert "u202etxt" in await shows(*told), told
 
 
 # --- words -----------------------------------------------------------------------------
