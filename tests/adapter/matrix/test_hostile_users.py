@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from adapter.cli.account import CallFailed
+from adapter.cli.account import Account, CallFailed
 from adapter.matrix.facts import TOMBSTONE
 from tests.adapter.matrix.city import (
     BINDING,
@@ -190,6 +190,62 @@ async def written(city: City, room: str) -> None:
             if "unpublishable" in report:
                 return
             await asyncio.sleep(0.05)
+
+
+async def test_records_and_links_are_taken_back_again_and_again(city: City) -> None:
+    """A record is written three times a day, and a link once: the event that takes it
+    back stands where it stood, and is a decision. So it is after a room was upgraded."""
+    owner, space, (old, older) = await city.old_home("mallory", 2, version="11")
+    made = await city.room(owner, identity=chat_identity(owner, 3))
+    for room in (space, old):
+        await city.bot.set_power(room, {owner.user_id: 100})
+    await city.once()
+    moved = await city.bot.upgrade(older, "11")
+    await city.once()
+    recorded, linked = (space, old), (made, moved)
+    rows = {room: city.bound(room) for room in (*recorded, *linked)}
+    for take_back in (unlink, redact_link, unlink, redact_link):
+        for room in recorded:
+            if await city.binding(room):
+                await redact(owner, room, BINDING, city.bot.user_id)
+        for room in linked:
+            await take_back(owner, space, room)
+        await city.once()
+        assert {city.status(room) for room in recorded} == {"active"}
+        assert {city.status(room) for room in linked} == {"detached: unlinked"}
+        for room in linked:
+            await owner.link(space, room)
+        await city.once()
+        assert {room: city.bound(room) for room in rows} == rows
+    await city.settled(cold=False)
+    assert found(city) == {("unpublishable", room) for room in recorded}
+    for room in recorded:
+        assert await written_by(city, room, BINDING, city.bot.user_id) == 3
+    for room in linked:
+        assert await written_by(city, space, CHILD, room) == 1
+
+
+async def unlink(who: Account, space: str, room: str) -> None:
+    await who.unlink(space, room)
+
+
+async def redact_link(who: Account, space: str, room: str) -> None:
+    await redact(who, space, CHILD, room)
+
+
+async def redact(who: Account, room: str, kind: str, key: str) -> None:
+    event = await who.state_event(room, kind, key)
+    await who.redact(room, event["event_id"])
+
+
+async def written_by(city: City, room: str, kind: str, key: str) -> int:
+    """How often the bot has set this state event."""
+    places = [
+        (event["type"], event.get("state_key"))
+        for event in await city.bot.messages(room, limit=500)
+        if event["sender"] == city.bot.user_id
+    ]
+    return places.count((kind, key))
 
 
 async def test_the_bot_has_no_power_left(city: City, platform: Backend) -> None:
