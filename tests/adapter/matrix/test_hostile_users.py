@@ -281,7 +281,8 @@ ROOM = 40 * 50_000
 
 
 async def test_a_huge_room_is_read_once(city: City, platform: Backend) -> None:
-    """What happens in a user's own room makes the bot read no more than that."""
+    """What happens in a user's own room makes the bot read no more than that, and of all
+    that stands there a look at everything keeps next to nothing."""
     owner, _, (chat,) = await city.home("alice")
     mallory = Person(await city.person("mallory"))
     guests = [Person(await city.person("guest")) for _ in range(3)]
@@ -311,8 +312,17 @@ async def test_a_huge_room_is_read_once(city: City, platform: Backend) -> None:
             await guest.say(direct, "!new Mine")
         await exchange(Person(owner), chat)
         assert bot._wire.received - before < ROOM / 4
+        await asyncio.gather(
+            *(account.invite(direct, f"@{n}{'x' * 200}:hs.test") for n in range(30))
+        )
+        before = bot._wire.received
+        await bot._follower.look_again()
+        assert bot._wire.received - before < ROOM / 4
+        await exchange(Person(owner), chat)
     assert found(city) == set()
     assert direct not in city.rows()
+    kept = dict(city.query("SELECT room_id, length(fact) FROM facts"))
+    assert kept[direct] < 2_000
 
 
 def found(city: City) -> set[tuple[str, str]]:
