@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,8 +24,12 @@ from tests.adapter.cli.runs import (
     configured,
     is_one_sentence,
     run,
+    run_apart,
     with_reconciliation,
 )
+from tests.adapter.matrix.city import City
+from tests.adapter.matrix.live import PATIENCE
+from tests.bots import running, write_config
 
 BINDING = "io.spacekeeper.binding|@bot:hs.test"
 CAUSE = Cause("@bot:hs.test", "$e", 1795341600000)
@@ -294,3 +301,56 @@ def test_an_incomplete_look_is_told(
     with_reconciliation(monkeypatch, look=lambda: seen(complete=False))
     result = run("--config", config, "plan")
     assert is_one_sentence(result.stderr.splitlines(keepends=True)[-1])
+
+
+async def test_what_a_guard_blocks(city: City) -> None:
+    """Every command says so, by exit code 3, until a start lets it through; and what
+    comes while that bot runs is blocked again."""
+    _, space, chats = await city.home("alice", 4)
+    first, later = chats[:2], chats[2:]
+    await city.once()
+    for chat in first:
+        await city.bot.unlink(space, chat)
+    config = write_config(
+        city.path.parent,
+        city.bot,
+        city.bot.url,
+        database=city.path.name,
+        reconcile={"interval": "1s", "max_detach": 1, "max_detach_percent": 0},
+    )
+
+    async def reconciled(*arguments: str) -> int:
+        given = ("--config", str(config), "reconcile", *arguments)
+        return (await asyncio.to_thread(run, *given)).exit_code
+
+    planned = await asyncio.to_thread(run_apart, "--config", str(config), "plan")
+    assert (planned.returncode, planned.stdout.splitlines()[-1]) == (3, "2 blocked")
+    assert "spacekeeper run --allow-detach 2" in planned.stderr
+    assert await reconciled() == 3
+    assert {city.status(chat) for chat in chats} == {"active"}
+
+    async with running(config, "--allow-detach", "2") as bot:
+        await bot.ready()
+        assert {city.status(chat) for chat in first} == {"detached: unlinked"}
+        # All at once: the bot reads the Space when they are through.
+        os.kill(bot.pid, signal.SIGSTOP)
+        for chat in later:
+            await city.bot.unlink(space, chat)
+        [[before]] = city.query("SELECT max(id) FROM passes")
+        os.kill(bot.pid, signal.SIGCONT)
+        passed: list[str] = []
+        async with asyncio.timeout(PATIENCE):
+            while len(passed) < 3:
+                await asyncio.sleep(0.1)
+                passed = results(city, before)
+        assert set(passed) == {"blocked"}
+        assert await bot.terminate() == 0
+    assert {city.status(chat) for chat in later} == {"active"}
+    assert await reconciled("--allow-detach", "2") == 0
+    assert {city.status(chat) for chat in later} == {"detached: unlinked"}
+
+
+def results(city: City, after: int) -> list[str]:
+    """How the passes ended that came after this one."""
+    found = city.query("SELECT result FROM passes WHERE id > ?", (after,))
+    return [result for (result,) in found]
