@@ -16,7 +16,7 @@ import pytest
 from adapter.config import RoomSettings
 from adapter.matrix.facts import TOMBSTONE
 from adapter.platform.base import Message
-from tests.adapter.cli.runs import run
+from tests.adapter.cli.runs import run, run_in
 from tests.adapter.matrix.city import (
     BINDING,
     IDENTITY,
@@ -209,7 +209,8 @@ async def test_words_that_pretend(city: City, platform: Backend) -> None:
 async def test_what_is_kept(
     city: City, platform: Backend, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No word and no token is in the database or the log, and the file is the bot's alone."""
+    """No word and no token is in the database, the log, or what commands print of them,
+    and the file is the bot's alone."""
     owner, _, (chat,) = await city.home("alice")
     alice = Person(owner)
     platform.answers["gooseberry"] = Message("boysenberry")
@@ -221,9 +222,21 @@ async def test_what_is_kept(
         files = list(city.path.parent.glob(f"{city.path.name}*"))
         kept = b"".join(file.read_bytes() for file in files)
         modes = {stat.S_IMODE(file.stat().st_mode) for file in files}
+    shown = ""
+    for arguments in (
+        ("export",),
+        ("export", "--from", "cache", "--output", "json"),
+        ("plan", "--output", "json"),
+        ("status",),
+        ("doctor",),
+        ("drill",),
+    ):
+        shown += (await run_in(city, *arguments)).output
     secrets = ("gooseberry", "boysenberry", "cloudberry", city.bot.login.access_token)
     for secret in secrets:
         assert secret.encode() not in kept
         assert secret not in caplog.text
+        assert secret not in shown
     assert chat.encode() in kept
+    assert shown.count(chat) >= 2
     assert modes == {0o600}
