@@ -55,7 +55,7 @@ async def test_what_was_said_while_the_bot_was_down(house: House, file: str) -> 
 
 
 async def test_a_long_absence(house: House) -> None:
-    """150 words, more than any timeline holds, are answered in order, each once; and
+    """110 words, more than any timeline holds, are answered in order, each once; and
     somebody else's single one is, too."""
     city = house.city
     owner, _, [other] = await city.home("bob")
@@ -63,12 +63,12 @@ async def test_a_long_absence(house: House) -> None:
     async with house.bot():
         await house.says("apricot")
         await house.hears("1: apricot")
-    words = [f"quince-{number}" for number in range(150)]
+    words = [f"quince-{number}" for number in range(110)]
     await house.says(*words)
     await bob.say(other, "medlar")
     async with house.bot():
         assert [one["body"] for one in await bob.hears(other)] == ["1: medlar"]
-        await house.alice.hears(house.chat, 150)
+        await house.alice.hears(house.chat, 110)
     assert await house.answers() == counted("apricot", *words)
 
 

@@ -123,13 +123,13 @@ async def test_backlogs(
     for room in (some, more, quiet):
         await say(person, room, 3, "old ")
     stream = Stream(wire, bot.user_id, TYPES, await wire.live_token(), heard)
-    said = await asyncio.gather(say(person, some, 150), say(person, more, 250))
+    said = await asyncio.gather(say(person, some, 105), say(person, more, 205))
     await bot.put_state(some, "m.room.name", {"name": "New"})
     one = await take(stream)
     assert [texts(one, room) for room in (some, more, quiet)] == [*said, []]
     assert topology_rooms(one[0], bot.user_id, TYPES) == {some, more}
     # The next gap begins exactly where this one ended.
-    said = await asyncio.gather(say(person, some, 120, "b"), say(person, quiet, 1))
+    said = await asyncio.gather(say(person, some, 105, "b"), say(person, quiet, 1))
     two = await take(stream)
     assert [texts(two, room) for room in (some, more, quiet)] == [said[0], [], said[1]]
     assert not heard.left_out
