@@ -28,7 +28,16 @@ from adapter.matrix.rows import FIELDS, Row
 from adapter.matrix.topology import render
 from adapter.matrix.wire import Wire
 from schemas import problems
-from tests.adapter.matrix.city import BINDING, CHILD, City, Json, State, conversation
+from tests.adapter.matrix.city import (
+    BINDING,
+    CHILD,
+    IDENTITY,
+    City,
+    Json,
+    State,
+    conversation,
+)
+from tests.adapter.matrix.landlord import home_of
 
 CHANNELS = [channel for channel in Channel if channel is not Channel.AUTO]
 
@@ -96,6 +105,23 @@ def a_chat(
 
 
 Rows = Mapping[str, Bound]
+
+
+async def made_for(
+    city: City, owner: Account, status: str = "active"
+) -> dict[str, Bound]:
+    """The Space and the chats that the bot made, as they say since their first instant."""
+    [space], chats = await home_of(city, owner)
+    rows = {space: a_space(owner, status)}
+    for chat in chats:
+        created = await city.has(chat, "m.room.create")
+        assert created is not None
+        said = created[IDENTITY]
+        number = int(said["chat_id"].removeprefix("C"))
+        rows[chat] = a_chat(
+            owner, space, number, status, platform=said["platform_chat_id"]
+        )
+    return rows
 
 
 async def holds(

@@ -11,6 +11,7 @@ from tests.adapter.matrix.city import City, conversation
 from tests.adapter.matrix.clock import Clock
 from tests.adapter.matrix.faulty import ANY, left
 from tests.adapter.matrix.live import PATIENCE, Backend, exchange, living
+from tests.conformance.situation import a_chat, a_space, holds
 from tests.faults import FAULTS, Proxy
 from tests.people import Person
 
@@ -25,7 +26,7 @@ async def test_47_ten_minutes_without_a_look_at_matrix(
     """Ten minutes without a snapshot: not ready, nothing handled, fewer and fewer looks.
 
     When it sees Matrix again it goes on by itself, and answers what was said meanwhile."""
-    owner, _, (chat,) = await city.home("alice")
+    owner, space, (chat,) = await city.home("alice")
     alice = Person(owner)
     async with living(city, platform):
         words = [await exchange(alice, chat)]
@@ -56,4 +57,6 @@ async def test_47_ten_minutes_without_a_look_at_matrix(
         failing.end()
         clock.go_on()
         assert await hearing == "2: anybody?"
+    city.client.homeserver = city.bot.url
     assert platform.heard == {conversation(owner, 1): words}
+    await holds(city, {space: a_space(owner), chat: a_chat(owner, space, 1)})

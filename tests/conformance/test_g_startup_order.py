@@ -153,12 +153,13 @@ async def test_45_what_is_decided_while_the_bot_looks_is_not_undone(
     city: City, homeserver: Homeserver
 ) -> None:
     """A chat is made, and taken out of its Space, after that was seen: it stays out."""
-    alice, space, _ = await city.home("alice")
+    alice, space, (one,) = await city.home("alice")
     chats: list[str] = []
+    emptied: list[str] = []
 
     async def made_and_taken_out() -> None:
         chats.append(await city.chat(alice, space, 2))
-        await city.bot.unlink(space, chats[0])
+        emptied.append(await city.bot.unlink(space, chats[0]))
 
     async def made_and_sorted() -> None:
         chats.append(await city.chat(alice, space, 3))
@@ -177,7 +178,16 @@ async def test_45_what_is_decided_while_the_bot_looks_is_not_undone(
         assert city.status(chats[0]) == "detached: unlinked"
         kept = await city.has(space, "m.space.child", chats[1])
         assert kept == {"via": ["hs.test"], "order": "first"}
-        await city.settled()
+        out = a_chat(alice, space, 2, "detached: unlinked", emptied[0])
+        await holds(
+            city,
+            {
+                space: a_space(alice),
+                one: a_chat(alice, space, 1),
+                chats[0]: out,
+                chats[1]: a_chat(alice, space, 3),
+            },
+        )
 
 
 @pytest.mark.scenario(46)
