@@ -7,13 +7,16 @@ import asyncio
 import pytest
 
 from adapter.cli.account import Account
+from adapter.cli.homeserver import Homeserver
 from adapter.config import InviteSettings
 from adapter.matrix.channels import Channel
+from adapter.matrix.handlers import onboarding
 from adapter.matrix.settings import ReconcileSettings
 from tests.adapter.matrix.city import City, conversation, derived
 from tests.adapter.matrix.landlord import home_of
 from tests.adapter.matrix.live import Backend, exchange, living, said
 from tests.conformance.situation import a_chat, a_space, holds, stays
+from tests.faults import Before, Proxy
 from tests.people import Person
 
 MEMBER = "m.room.member"
@@ -230,22 +233,46 @@ async def test_19_an_invitation_binds_nothing_and_waits_until_the_bot_is_ready(
 
 @pytest.mark.scenario(20)
 async def test_20_an_invitation_that_was_taken_back_is_forgotten(
-    city: City, platform: Backend
+    city: City,
+    platform: Backend,
+    homeserver: Homeserver,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """An invitation was taken back before the bot runs: there is nothing to join."""
+    """Taken back before the bot runs, or while the bot has it in mind: nothing is joined."""
     (owner, space, (one,)), bob = await asyncio.gather(
         city.home("alice"), city.person("bob")
     )
-    # In a direct chat as Element makes it the bot has as much power as its maker.
-    before = await bob.create_room(invite=[city.bot.user_id], is_direct=True)
-    await bob.kick(before, city.bot.user_id)
+
+    async def invited() -> str:
+        # In a direct chat as Element makes it the bot has as much power as its maker.
+        return await bob.create_room(invite=[city.bot.user_id], is_direct=True)
+
+    await bob.kick(await invited(), city.bot.user_id)
     rows = {space: a_space(owner), one: a_chat(owner, space, 1)}
     await holds(city, rows)
     alice = Person(owner)
-    async with living(city, platform):
-        # A word goes first in each turn: after it the invitation was seen, or never came.
-        await exchange(alice, one)
-        await exchange(alice, one)
+    # As if too many were before it: it is left open, and looked at again and again.
+    monkeypatch.setattr(onboarding, "WAITING", 0)
+    monkeypatch.setattr(onboarding, "SOON", 0.1)
+
+    async def taken_back() -> None:
+        await bob.kick(await pending, city.bot.user_id)
+        monkeypatch.undo()
+
+    pending = asyncio.create_task(invited())
+    async with Proxy(homeserver.url) as proxy:
+        city.client.homeserver = proxy.url
+        # The start looks once; whatever comes then is about what was left open.
+        looked = proxy.at("POST .*/sync", Before(taken_back), 2)
+        async with living(city, platform):
+            await looked.struck()
+            assert "invitations left open" in caplog.messages
+            # A word goes first in each turn: after it the invitation was seen, or never came.
+            await exchange(alice, one)
+            await exchange(alice, one)
+    city.client.homeserver = city.bot.url
+    assert [seen for seen in proxy.requests if "join/" in f"{seen.path}/"] == []
     assert set(await city.bot.joined_rooms()) == {space, one}
     assert await home_of(city, bob) == ([], [])
     await stays(city, rows)
