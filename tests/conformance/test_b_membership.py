@@ -263,8 +263,8 @@ async def test_20_an_invitation_that_was_taken_back_is_forgotten(
     pending = asyncio.create_task(invited())
     async with Proxy(homeserver.url) as proxy:
         city.client.homeserver = proxy.url
-        # The start looks once; whatever comes then is about what was left open.
-        looked = proxy.at("POST .*/sync", Before(taken_back), 2)
+        # A start looks at everything and at invitations, and then at what is left open.
+        looked = proxy.at("POST .*/sync", Before(taken_back), 4)
         async with living(city, platform):
             await looked.struck()
             assert "invitations left open" in caplog.messages
