@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
+from adapter.cli.account import Account, call
 from adapter.cli.homeserver import Homeserver
+from adapter.cli.homeserver import homeserver as run_homeserver
+from adapter.matrix.reconciliation import reconcile_once
 from adapter.matrix.settings import ReconcileSettings
 from controller.apply import Result
-from tests.adapter.matrix.city import BINDING, City, chat_identity, derived
+from tests.adapter.matrix.city import BINDING, CHILD, City, chat_identity, derived
 from tests.adapter.matrix.landlord import happened
+from tests.adapter.matrix.test_rate_limits import old_town
 from tests.conformance.situation import (
+    Bound,
     a_chat,
     a_space,
     holds,
     record_of,
     stays,
 )
-from tests.faults import Answer, Proxy
+from tests.faults import Answer, Before, Drop, Proxy
 
 IN_AN_HOUR = b'{"errcode": "M_LIMIT_EXCEEDED", "retry_after_ms": 3600000}'
 RECORD = "PUT .*/state/io.spacekeeper.binding/.*"
@@ -137,6 +143,69 @@ async def test_34_records_are_written_as_the_limits_allow(
         await holds(city, rows, writes=record_of(city, *due))
     for room in rows:
         assert len(await happened(city, room, BINDING, city.bot.user_id)) == 1
+
+
+@pytest.mark.scenario(34)
+async def test_34_a_servers_own_limits_are_waited_out(tmp_path: Path) -> None:
+    """30 rooms at the limits that servers have: all are bound, whatever is recorded yet.
+
+    An answer is lost, two passes write the same at once, the file is gone: one record each."""
+    async with (
+        run_homeserver(limits="default") as limited,
+        old_town(limited, tmp_path) as city,
+        Proxy(limited.url) as proxy,
+    ):
+        city.client.homeserver = proxy.url
+        rows = await bound_by_order(city)
+        at_once = ReconcileSettings(publish_patience=0)
+
+        async def another() -> None:
+            path = tmp_path / "another.db"
+            done = await reconcile_once(city.client, path, settings=at_once)
+            assert done.result == "waiting"
+            assert done.publish.count(Result.PUBLISHED)
+
+        async def passed(result: str) -> None:
+            assert (await city.once(settings=at_once)).result == result
+            assert {r: Bound.of(row) for r, row in city.rows().items()} == rows
+
+        lost = proxy.at(RECORD, Drop())
+        await passed("failed")
+        assert lost.is_struck
+        same = proxy.at(RECORD, Before(another))
+        await passed("waiting")
+        await same.struck()
+        city.forget()
+        await passed("waiting")
+        due = {room for room in rows if await city.binding(room) is None}
+        assert 0 < len(due) < len(rows) == 30
+        await lift_limits(limited, city.bot)
+        await holds(city, rows, writes=record_of(city, *due))
+        for room in rows:
+            assert len(await happened(city, room, BINDING, city.bot.user_id)) == 1
+
+
+async def bound_by_order(city: City) -> dict[str, Bound]:
+    """What rules 4, 5 and 11 make of old homes: numbers by the age of the links."""
+    rows = {}
+    for owner in city.people:
+        for room in await owner.joined_rooms():
+            state = await owner.state(room)
+            links = [event for event in state if event["type"] == CHILD]
+            links.sort(key=lambda link: (link["origin_server_ts"], link["state_key"]))
+            if links:
+                rows[room] = a_space(owner)
+            for number, link in enumerate(links, 1):
+                chat = link["state_key"]
+                rows[chat] = a_chat(owner, room, number, platform=derived(chat))
+    return rows
+
+
+async def lift_limits(server: Homeserver, account: Account) -> None:
+    warden = await server.register("warden", admin=True)
+    url = f"{server.url}/_synapse/admin/v1/users/{account.user_id}/override_ratelimit"
+    body = {"messages_per_second": 0, "burst_count": 0}
+    await call(account.session, "POST", url, token=warden.access_token, body=body)
 
 
 @pytest.mark.scenario(35)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis.stateful import initialize
 
 from adapter.cli.homeserver import Homeserver
 from tests.adapter.matrix.city import BINDING, City, conversation, derived
@@ -16,7 +17,8 @@ from tests.adapter.matrix.live import Backend, exchange, living, said
 from tests.adapter.matrix.test_live_equals_cold import Tenants
 from tests.conformance.situation import a_chat, a_space, holds
 from tests.faults import Before, Proxy, Seen
-from tests.faults.machine import walk
+from tests.faults.machine import NUMBER, walk
+from tests.faults.moves import MOVES
 from tests.people import Person
 
 
@@ -154,16 +156,27 @@ async def test_52_what_was_said_before_a_rejoin_is_not_obeyed(
     await holds(city, {space: a_space(alice), chat: a_chat(alice, space, 1)})
 
 
+class Redacting(Tenants):
+    """They begin with redactions, to which chance alone may not come."""
+
+    @initialize(number=NUMBER)
+    def first(self, number: int) -> None:
+        super().first(number)
+        numbers = itertools.count(number)
+        while sum("redacts" in told for told in self.told) < 2:
+            self.move(MOVES["redact"], next(numbers))
+
+
 @pytest.mark.scenario(53)
 def test_53_live_is_cold_whatever_happens(
     homeserver: Homeserver, tmp_path: Path
 ) -> None:
-    """After each of some moves of chance, a cold rebuild gives the rows that live has.
+    """After redactions and some moves of chance, a cold rebuild gives the live rows.
 
     There are more of them in `test_live_equals_cold.py`."""
     walk(
-        lambda: Tenants(homeserver, tmp_path / "world"),
+        lambda: Redacting(homeserver, tmp_path / "world"),
         worlds=1,
-        steps=6,
+        steps=4,
         derandomize=True,
     )

@@ -7,17 +7,19 @@ what rules 3 and 7 go by. A bot's own clock only says how long ago something was
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from adapter.cli.homeserver import Homeserver
-from tests.adapter.matrix.city import City, conversation
+from adapter.matrix.channels import Channel
+from tests.adapter.matrix.city import City, conversation, findings
 from tests.adapter.matrix.faulty import ANY, copied, is_write, town_of
 from tests.adapter.matrix.live import Backend, exchange, living, said
-from tests.conformance.situation import a_chat, a_space, holds
+from tests.conformance.situation import Bound, a_chat, a_space, holds
 from tests.faults import Alter, Exchange, Proxy, Reply
 from tests.people import Person
 
@@ -59,35 +61,53 @@ async def test_64_whatever_the_clocks_say_a_pass_decides_the_same(
 ) -> None:
     """The server's clock, or some user's, a day ahead or behind: the same rows, writes."""
     me = city.bot.user_id
+    apart = "half of the users are ahead, half behind"
     clocks: dict[str, Clock] = {
         "the server is ahead": lambda _: DAY,
         "the server is behind": lambda _: -DAY,
-        "half of the users are ahead, half behind": lambda who: (
-            0 if who == me else DAY if who < "@d" else -DAY
-        ),
+        apart: lambda who: 0 if who == me else DAY if who < "@d" else -DAY,
     }
-    async with Proxy(homeserver.url) as proxy, town_of(city, proxy) as town:
-        await town.drift()
-        right = [
-            await town.passed(copied(city.path, "warm.db")),
-            await town.passed(city.path.with_name("cold.db")),
-        ]
-        assert all(found.writes for found in right)
-        for name, wrong in clocks.items():
-            with subtests.test(name):
-                clock = Clocks(wrong)
-                met = proxy.at(lambda seen: not is_write(seen), clock, times=ANY)
-                copied(city.path.with_name("nothing.db"), "cold.db")
-                found = [
-                    await town.passed(copied(city.path, "warm.db")),
-                    await town.passed(city.path.with_name("cold.db")),
-                ]
-                met.end()
-                assert clock.moved
-                for one, other in zip(found, right, strict=True):
-                    assert one.rows == other.rows
-                    assert one.conditions == other.conditions
-                    assert one.writes == other.writes
+    async with Proxy(homeserver.url) as proxy:
+
+        @contextmanager
+        def are(wrong: Clock) -> Iterator[None]:
+            clock = Clocks(wrong)
+            met = proxy.at(lambda seen: not is_write(seen), clock, times=ANY)
+            yield
+            met.end()
+            assert clock.moved
+
+        async with town_of(city, proxy) as town:
+            await town.drift()
+            right = [
+                await town.passed(copied(city.path, "warm.db")),
+                await town.passed(city.path.with_name("cold.db")),
+            ]
+            assert all(found.writes for found in right)
+            for name, wrong in clocks.items():
+                with subtests.test(name), are(wrong):
+                    copied(city.path.with_name("nothing.db"), "cold.db")
+                    found = [
+                        await town.passed(copied(city.path, "warm.db")),
+                        await town.passed(city.path.with_name("cold.db")),
+                    ]
+                    for one, other in zip(found, right, strict=True):
+                        assert one.rows == other.rows
+                        assert one.conditions == other.conditions
+                        assert one.writes == other.writes
+
+        # Once all that is written, too, it is the same through each channel.
+        await city.once()
+        rows, cold = (
+            {room: Bound.of(row) for room, row in found.items()}
+            for found in (city.rows(), await city.rebuilt())
+        )
+        told = findings(await city.settled(cold=False))
+        with are(clocks[apart]):
+            # No snapshot at all shows no room that the bot is out of.
+            channels = [Channel.STATE]
+            how: dict[str, Any] = {"findings": told, "apart": channels, "whole": True}
+            await holds(city, rows, cold=cold, **how)
 
 
 @pytest.mark.scenario(64)
