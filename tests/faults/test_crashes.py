@@ -170,3 +170,19 @@ async def test_a_careless_bot_is_found_out(tmp_path: Path) -> None:
         await side_by_side([[crash] for crash in crashes], live)
     [error] = noticed.value.exceptions
     assert error.__notes__ == ["killed after request #1 (POST /jobs/one), file kept"]
+
+
+async def test_a_point_that_was_missed_has_one_more_world_for_itself() -> None:
+    """Where it is missed again, it is named, and nothing is tried a third time."""
+    one, two, three = (Crash("request", f"PUT /{n}", 1, "after", "kept") for n in "123")
+    worlds: list[list[Crash]] = []
+
+    async def live(crashes: Sequence[Crash]) -> Lived:
+        """The first is always met, the second only where there is no other."""
+        worlds.append([*crashes])
+        met = [c for c in crashes if c is one or (c is two and len(crashes) == 1)]
+        return Lived([], [], met, "")
+
+    tally = await side_by_side([[one, two, three]], live)
+    assert worlds == [[one, two, three], [two], [three]]
+    assert tally == (3, [three])

@@ -79,8 +79,15 @@ async def test_killed_at_any_point_nobody_notices(
     tally = await side_by_side(mine, lambda crashes: live(kind, crashes))
     figures[ENUMERATED] = tally.points
     figures[SURVIVED] = tally.points - len(tally.missed)
-    # A file that was lost has nothing to update, and all to insert.
-    assert len(tally.missed) <= max(1, tally.points / 10), tally.missed
+    figures["missed"] = [str(crash) for crash in tally.missed]
+    assert [crash for crash in tally.missed if not hangs_on_time(crash)] == []
+    assert len(tally.missed) <= tally.points / 20
+
+
+def hangs_on_time(crash: Crash) -> bool:
+    """Whether its world may have had no such point: it was later in coming than the first
+    of its kind, or says that an answer takes long."""
+    return crash.nth > 1 or "/typing/" in crash.kind
 
 
 def assert_nothing_in_vain(requests: Iterable[Seen]) -> None:
