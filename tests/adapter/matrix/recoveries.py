@@ -72,8 +72,11 @@ class OldFile(Story):
     async def judge(self) -> None:
         await super().judge()
         city, bob = self.cast.city, self.bob.account
-        statuses = [city.status(r) for r in (self.chat, self.unlinked, self.unfinished)]
-        assert statuses == ["active", "detached: unlinked", "active"]
+        bobs = (self.space, self.chat, self.unlinked, self.unfinished)
+        statuses = [city.status(room) for room in bobs]
+        assert statuses == ["active", "active", "detached: unlinked", "active"]
+        # Carol has two.
+        assert len(await city.bot.joined_rooms()) == 2 + len(bobs)
         links = await history(city.bot, self.space, CHILD, self.unfinished)
         assert [link["content"] for link in links] == [HERE]
         members = await history(city.bot, self.unfinished, "m.room.member", bob.user_id)
