@@ -305,7 +305,7 @@ async def unlink(world: World, chance: Random) -> str | None:
 
 
 def _links(view: View, chance: Random) -> tuple[str, Json]:
-    content: Json = {"via": ["hs.test"]}
+    content: Json = {"via": [_server(view)]}
     if chance.random() < 0.3:
         content["order"] = chance.choice(("a", "b", 5))
     return chance.choice(view.world.rooms), content
@@ -317,7 +317,11 @@ def _unlinks(view: View, chance: Random) -> tuple[str, Json]:
         key=view.world.rooms.index,
     )
     child = chance.choice(children or view.world.rooms)
-    return child, chance.choice(({}, {}, {}, {"via": []}, {"via": "hs.test"}))
+    return child, chance.choice(({}, {}, {}, {"via": []}, {"via": _server(view)}))
+
+
+def _server(view: View) -> str:
+    return view.world.bot.user_id.partition(":")[2]
 
 
 async def _child(
