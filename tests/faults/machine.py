@@ -15,6 +15,7 @@ two moves the loop rests. A failure prints the moves that led to it.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from random import Random
 from typing import Any, ClassVar, Final, Protocol, TypeVar, cast
@@ -66,8 +67,8 @@ class Bot(Protocol):
 class Machine(RuleBasedStateMachine):
     """Moves of people and of the bot's account; what must hold is left to subclasses."""
 
-    taken: ClassVar[int] = 0
-    """How many moves were made, in all worlds."""
+    taken: ClassVar[Counter[str]] = Counter()
+    """How many moves of each kind were made, in all worlds; those in Spaces apart."""
 
     world: World
     bot: Bot
@@ -113,7 +114,8 @@ class Machine(RuleBasedStateMachine):
         told = await move(self.world, chance)
         if told is None:
             return
-        type(self).taken += 1
+        where = " in a Space" if " in space " in told else ""
+        self.taken[move.__name__ + where] += 1
         self.told.append(told)
         note(f"{len(self.told)}. {told}")
         await self.follow(chance)
@@ -145,9 +147,19 @@ class Machine(RuleBasedStateMachine):
     def first(self, number: int) -> None:
         self.run(self.begin(chosen(number)))
 
-    @rule(kind=st.sampled_from(sorted(MOVES)), number=NUMBER)
-    def somebody_does(self, kind: str, number: int) -> None:
-        self.move(MOVES[kind], number)
+
+def _rule_of(kind: str, move: Move) -> Callable[..., None]:
+    def does(self: Machine, number: int) -> None:
+        self.move(move, number)
+
+    does.__name__ = f"somebody_does_{kind}"
+    return rule(number=NUMBER)(does)
+
+
+# Each is a rule: hypothesis takes all rules alike, and in each world does without some.
+for _kind, _move in MOVES.items():
+    _rule = _rule_of(_kind, _move)
+    setattr(Machine, _rule.__name__, _rule)
 
 
 def walk(
