@@ -40,12 +40,16 @@ class Size(NamedTuple):
     rounds: int
     words: int
     """Of each person in each round."""
-    faults: float
+    one_in: float
     """Of how many requests one is met by a fault."""
+    messages: int
+    """At least, in all."""
+    faults: int
+    """At least: as long as there were not so many, everybody goes on talking."""
 
 
-SAMPLE: Final = Size(people=3, rounds=2, words=6, faults=12)
-WHOLE: Final = Size(people=20, rounds=6, words=26, faults=15)
+SAMPLE: Final = Size(3, rounds=2, words=6, one_in=12, messages=100, faults=20)
+WHOLE: Final = Size(20, rounds=6, words=26, one_in=15, messages=5_000, faults=500)
 SIZE: Final = WHOLE if os.environ.get("SOAK") == "all" else SAMPLE
 FATES: Final = ("kept", "lost", "old")
 """What becomes of the file when the bot is killed, after the quiet rounds."""
@@ -283,7 +287,7 @@ async def town(
             reconcile={"interval": "5s", "publish_rate": 20},
         )
         city.client.homeserver = proxy.url  # as the file remembers it
-        chances = Chances(SIZE.faults, dice)
+        chances = Chances(SIZE.one_in, dice)
         town = Town(city, config, proxy, chances, dice)
         await town.settle(SIZE.people)
         proxy.at(chances.meets, chances, times=sys.maxsize)
@@ -312,11 +316,17 @@ async def test_nothing_is_lost_or_said_twice_and_nothing_piles_up(
             await killed_soon(town, process)
     async with town.bot() as process:
         await going_on
+        while town.chances.met.total() < SIZE.faults:
+            await town.round(SIZE.words)
         assert await process.terminate() == 0
     town.chances.one_in = sys.maxsize
     figures |= counted(town, rest, counts)
     await assert_nothing_lost_or_said_twice(town)
+    assert sum(len(soul.said) for soul in town.souls) >= SIZE.messages
     assert counts[-1].objects < 1.1 * counts[0].objects
+    # A tenth is 7 MB. Rooms that are made meanwhile cost a few of these; of the 2,600 words
+    # between these two counts, each would cost 2.7 kB if any of it stayed.
+    assert counts[-1].memory_kb < 1.1 * counts[0].memory_kb
     # Rooms are read side by side, and each request of these may leave a connection open.
     assert counts[-1].files <= counts[0].files + AT_ONCE
 
