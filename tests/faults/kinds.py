@@ -193,6 +193,10 @@ class Stale:
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], Reply] = {}
 
+    def knows(self, method: str, path: str) -> bool:
+        """Whether a request to this path would not pass."""
+        return (method, path) in self._known
+
     async def meet(self, exchange: Exchange, /) -> Reply:
         asked = exchange.seen.method, exchange.seen.path
         if asked not in self._known:

@@ -13,6 +13,8 @@ from tests.conftest import Accounts
 
 ENUMERATED = "crash points enumerated"
 SURVIVED = "met and survived"
+TRIED = "faults x calls tried"
+STRUCK = "struck and survived"
 
 
 @pytest.fixture
@@ -23,19 +25,20 @@ async def city(accounts: Accounts, bot: Account, tmp_path: Path) -> AsyncIterato
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Add up the crash points of all stories, for `make crash-matrix`."""
+    """Add up what all tests tried, for `make crash-matrix` and `make faults`."""
     counted = [
         value
         for outcome in ("passed", "failed")
         for report in terminalreporter.getreports(outcome)
         if report.when == "call"
         for name, value in report.user_properties
-        if name == "figures" and ENUMERATED in value
+        if name == "figures"
     ]
-    if counted:
-        points, survived = (
-            sum(figures[what] for figures in counted) for what in (ENUMERATED, SURVIVED)
-        )
-        terminalreporter.write_line(
-            f"crash points: {points} enumerated, {survived} met and survived"
-        )
+    for tried, survived in ((ENUMERATED, SURVIVED), (TRIED, STRUCK)):
+        if mine := [figures for figures in counted if tried in figures]:
+            all_tried, all_survived = (
+                sum(figures[what] for figures in mine) for what in (tried, survived)
+            )
+            terminalreporter.write_line(
+                f"in all: {all_tried} {tried}, {all_survived} {survived}"
+            )

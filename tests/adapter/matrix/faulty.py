@@ -213,6 +213,8 @@ class Read(NamedTuple):
     method: str
     path: str
     nth: int
+    before_write: bool = False
+    """It looks at the room once more, which may have changed since it was decided."""
 
     @property
     def name(self) -> str:
@@ -230,14 +232,14 @@ class Read(NamedTuple):
 
 
 def reads(requests: Sequence[Seen]) -> Iterator[Read]:
-    """What a pass reads to decide; before a write it looks at the room once more."""
+    """What a pass reads to decide, and before each write."""
     counts: Counter[tuple[str, str]] = Counter()
     for seen, follows in zip_longest(requests, requests[1:]):
         asked = seen.method, seen.path
         counts[asked] += 1
         read = Read(*asked, counts[asked])
-        if not is_write(seen) and not _is_about_to_write(read, follows):
-            yield read
+        if not is_write(seen):
+            yield read._replace(before_write=_is_about_to_write(read, follows))
 
 
 def _is_about_to_write(read: Read, follows: Seen | None) -> bool:

@@ -13,6 +13,7 @@ from adapter.cli.homeserver import Homeserver
 from adapter.matrix import live, patience, stream
 from controller import loop
 from tests.adapter.matrix.city import City, conversation
+from tests.adapter.matrix.conftest import STRUCK, TRIED
 from tests.adapter.matrix.faulty import ANY, is_write
 from tests.adapter.matrix.live import Backend, exchange, living, said
 from tests.faults import FAULTS, FirstTime, Proxy, Request, Seen
@@ -65,11 +66,15 @@ def through(city: City, proxy: Proxy) -> None:
 
 @pytest.mark.usefixtures("hurry")
 async def test_every_fault_at_the_live_stream(
-    city: City, platform: Backend, homeserver: Homeserver
+    city: City,
+    platform: Backend,
+    homeserver: Homeserver,
+    figures: dict[str, object],
 ) -> None:
     """What is said while the stream fails is heard when it flows again, once, in order."""
     owner, _, (chat,) = await city.home("alice")
     alice, words, answers = Person(owner), list[str](), list[str]()
+    tried: list[str] = []
     async with Proxy(homeserver.url) as proxy:
         through(city, proxy)
         async with living(city, platform):
@@ -80,10 +85,12 @@ async def test_every_fault_at_the_live_stream(
                 met = proxy.at(
                     is_live, FAULTS[name](), times=2 if name == "stale" else 1
                 )
+                tried.append(name)
                 while not met.is_struck:
                     words.append(await alice.say(chat, name))
                     [answer] = await alice.hears(chat)
                     answers.append(answer["body"])
+    figures |= {TRIED: len(tried), STRUCK: len(tried)}
     assert answers == [
         f"{number}: {answer.partition(': ')[2]}"
         for number, answer in enumerate(answers, 1)
@@ -94,23 +101,31 @@ async def test_every_fault_at_the_live_stream(
 
 @pytest.mark.usefixtures("hurry")
 async def test_every_fault_at_each_request_of_a_start(
-    city: City, platform: Backend, homeserver: Homeserver
+    city: City,
+    platform: Backend,
+    homeserver: Homeserver,
+    figures: dict[str, object],
 ) -> None:
     """The bot waits until it knows where it is, and then answers what waits for it."""
     owner, _, (chat,) = await city.home("alice")
     alice = Person(owner)
     async with living(city, platform):
         words = [await exchange(alice, chat)]
+    struck = 0
     async with Proxy(homeserver.url) as proxy:
         through(city, proxy)
         for name in PASSING if ALL else PASSING[::4]:
-            met = proxy.at(is_read, FirstTime(FAULTS[name](), by_path), times=ANY)
+            fault = FirstTime(FAULTS[name](), by_path)
+            met = proxy.at(is_read, fault, times=ANY)
             word = await alice.say(chat, name)
             async with living(city, platform):
                 [answer] = await alice.hears(chat)
             met.end()
             words.append(word)
+            struck += len(fault.met)
+            assert fault.met
             assert answer["body"] == f"{len(words)}: {name}"
+    figures |= {TRIED: struck, STRUCK: struck}
     assert platform.heard == {conversation(owner, 1): words}
 
 
@@ -120,6 +135,7 @@ async def test_every_fault_while_a_gap_is_closed(
     platform: Backend,
     homeserver: Homeserver,
     monkeypatch: pytest.MonkeyPatch,
+    figures: dict[str, object],
 ) -> None:
     """What a timeline left out is read all the same: each word is answered, in order."""
     monkeypatch.setattr(live, "TIMELINE_LIMIT", 5)
@@ -136,4 +152,5 @@ async def test_every_fault_while_a_gap_is_closed(
             await alice.hears(chat, len(words) - 1)
             for one in met:
                 await one.struck()
+    figures |= {TRIED: len(met), STRUCK: len(met)}
     assert platform.heard == {conversation(owner, 1): words}
