@@ -106,9 +106,10 @@ class Commands:
         room_id = asked.room_id
         await self._write(asked, room_id, NAME, "", {"name": name})
         await self.follower.catch_up([room_id])
-        return phrases.renamed(
-            (await self._row(room_id))._replace(name=name), server_of(self.me)
-        )
+        row = await self._row(room_id)
+        if row.name != name:
+            return phrases.not_seen_yet()
+        return phrases.renamed(row, server_of(self.me))
 
     async def archive(self, more: str, asked: Asked) -> Message:
         row = asked.row

@@ -178,7 +178,7 @@ async def test_each_write_is_sent_exactly_once(
 ) -> None:
     """Whatever comes back, a later pass looks first."""
     office.server.script = [said]
-    async with office.publisher(seconds=0.5) as target:
+    async with office.publisher() as target:
         (outcome,) = await target.carry_out([one])
     assert outcome.result is Result.FAILED
     assert outcome.detail
