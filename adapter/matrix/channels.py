@@ -18,7 +18,7 @@ from adapter.matrix.wire import Wire
 
 Events = list[dict[str, Any]]
 
-WINDOW: Final = 100
+WINDOW: Final = 500
 """Rooms in one answer of sliding sync: small enough for a server to answer soon."""
 
 

@@ -349,7 +349,7 @@ async def test_rooms_left_out(fake: Fake, wire: Wire, channel: Channel) -> None:
         (refusal(503), "state: 503"),
         (says({}), "state: misshapen"),
         (says([1]), "state: misshapen"),
-        (says([]), "the bot has no member event"),
+        (says([]), "state: misshapen"),
         (Said(200, b'[{"type": "m.room.cr'), "state: cut"),
         (Said(200, b"<html>"), "state: not JSON"),
         (SILENCE, "state: timeout"),
@@ -511,7 +511,7 @@ async def test_no_witness_of_absence(fake: Fake, wire: Wire) -> None:
     fake.told("!row", says(room()[1:]))
     facts = await observe(wire, ME, rows=["!row"])
     assert facts.rooms["!chat"] == Unknown("state: 403")
-    assert facts.rooms["!row"] == Unknown("no create event")
+    assert facts.rooms["!row"] == Unknown("state: misshapen")
 
 
 async def test_an_endless_chain(fake: Fake, wire: Wire) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -36,8 +35,11 @@ from tests.adapter.matrix.test_wire import (
     Server,
     http,
     refusal,
+    server,
     wire_to,
 )
+
+__all__ = ["server"]
 
 ME, ALICE = "@bot:hs", "@alice:hs"
 TYPES = EventTypes()
@@ -126,13 +128,10 @@ class Office:
 
 
 @pytest.fixture
-async def office() -> AsyncIterator[Office]:
+def office(server: Server) -> Office:
     """A homeserver that says what the test wants it to say; at first, yes."""
-    server = Server(script=[DONE])
-    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-    async with listening:
-        yield Office(server)
+    server.script = [DONE]
+    return Office(server)
 
 
 def results(outcomes: list[Outcome]) -> list[Result]:
