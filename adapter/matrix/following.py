@@ -10,16 +10,17 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from adapter.matrix.desired import Finding
 from adapter.matrix.facts import Fact, Facts, Present, Unknown, shown
 from adapter.matrix.identity import lineage
+from adapter.matrix.live import Batch
 from adapter.matrix.observation import Touch, changed, reread
 from adapter.matrix.reconciler import Observation, PassReport, Reconciler
-from adapter.matrix.renewal import changes, closed
+from adapter.matrix.renewal import asked, changes, closed
 from adapter.matrix.rows import key
 from adapter.matrix.rules.sight import Sight, sight
 from controller.current import current_pass
@@ -160,14 +161,23 @@ class Follower:
         What was kept of the last look is believed if nothing differs: then only what
         changed since is read, and where nothing did, no pass is made."""
         one = self._reconciler
-        kept = await one.keeper.load()
-        if kept is None or allow_detach is not None:
+        token = await one.keeper.token()
+        if token is None or allow_detach is not None:
             await self.look_again(allow_detach)
             return
-        self._facts = kept.facts
-        rows = await one.store.rows()
-        self._owners = {room_id: row.matrix_user_id for room_id, row in rows.items()}
-        await self._renew()
+        # The server may look while the file is verified.
+        asking = asyncio.create_task(asked(one.wire, one.types, token))
+        try:
+            loaded = await one.keeper.load()
+            if loaded is None:
+                await self.look_again(allow_detach)
+                return
+            self._facts = loaded.kept.facts
+            self._owners = {r: row.matrix_user_id for r, row in loaded.rows.items()}
+            await self._renew(asking)
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
 
     async def renew(self, allow_detach: int | None = None) -> None:
         """A pass over whatever changed since the last one, and what that left due; over
@@ -179,22 +189,24 @@ class Follower:
         else:
             await self.look_again(allow_detach)
 
-    async def _renew(self) -> None:
-        """Pass over what changed; over everything if the server cannot tell what did."""
+    async def _renew(self, asking: Awaitable[Batch | None] | None = None) -> None:
+        """Pass over what changed, of which somebody may be `asking` already; over
+        everything if the server cannot tell what did."""
         async with self._looking:
-            is_done = await self._pass_over_changes()
+            is_done = await self._pass_over_changes(asking)
         if not is_done:
             await self.look_again()
 
-    async def _pass_over_changes(self) -> bool:
+    async def _pass_over_changes(self, asking: Awaitable[Batch | None] | None) -> bool:
         one, kept = self._reconciler, self._reconciler.keeper.kept
         if kept is None:
             return False
         mark = kept.mark
         async with one.recording():
-            found = await changes(one.wire, one.me, one.types, self._facts, mark.token)
-            if found is None:
+            batch = await (asking or asked(one.wire, one.types, mark.token))
+            if batch is None:
                 return False
+            found = changes(batch, self._facts, one.me, one.types)
             self.touch(found.rooms)
             for room_id in mark.due - self._due.keys():
                 self._due[room_id] = Touched(next(self._touches), Touch(happened=False))

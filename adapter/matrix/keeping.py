@@ -59,6 +59,13 @@ class Kept(NamedTuple):
     facts: Facts
 
 
+class Loaded(NamedTuple):
+    """What was kept, and the rows that it speaks for."""
+
+    kept: Kept
+    rows: Mapping[str, Row]
+
+
 class Keeper:
     """The tables kept, facts and due of an open cache, for one account of one server."""
 
@@ -75,7 +82,16 @@ class Keeper:
         version = await self._data_version()
         return Rows(await self._store.rows(), version)
 
-    async def load(self) -> Kept | None:
+    async def token(self) -> str | None:
+        """The position of what was kept, if this program kept it; all else is for `load`
+        to verify."""
+        found = await self._db.fetch("SELECT token, fingerprint FROM kept")
+        for token, mark in found:
+            if mark == self._fingerprint and isinstance(token, str):
+                return token
+        return None
+
+    async def load(self) -> Loaded | None:
         """What was kept, if it and all rows are as they were written.
 
         `None`, and the reason in the log, if anything differs."""
@@ -98,7 +114,7 @@ class Keeper:
         due = frozenset(room for (room,) in rooms)
         self._version = version
         self.kept = Kept(Bookmark(token, ahead, whole_at, due), facts_of(facts))
-        return self.kept
+        return Loaded(self.kept, rows)
 
     async def stands(self) -> bool:
         """Whether what was kept is still as this process wrote it.

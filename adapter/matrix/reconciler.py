@@ -32,7 +32,7 @@ from adapter.matrix.kept import Bookmark, KeptFact, kept_fact
 from adapter.matrix.ledger import Ledger
 from adapter.matrix.observation import Touch, changed, check_account, observe, reread
 from adapter.matrix.publishing import Pace, Publisher
-from adapter.matrix.renewal import changes, closed
+from adapter.matrix.renewal import asked, changes, closed
 from adapter.matrix.rows import Row
 from adapter.matrix.settings import ReconcileSettings
 from adapter.matrix.store import Store
@@ -126,9 +126,10 @@ class Reconciler:
 
     async def renewed(self, facts: Facts, mark: Bookmark) -> Observation | None:
         """See what changed since these facts, and what is due; `None` if nobody can tell."""
-        found = await changes(self.wire, self.me, self.types, facts, mark.token)
-        if found is None:
+        batch = await asked(self.wire, self.types, mark.token)
+        if batch is None:
             return None
+        found = changes(batch, facts, self.me, self.types)
         rooms = {**dict.fromkeys(mark.due, Touch(happened=False)), **found.rooms}
         seen = await reread(self.wire, self.me, facts, rooms, self.types)
         if closed(facts, seen, rooms, self.me):
@@ -183,13 +184,13 @@ class Reconciler:
         Everything is looked at if it is asked for, or was not for a `full_interval`, or
         if what was kept cannot be trusted. When Matrix cannot be seen, that is recorded,
         no row changes, and it raises."""
-        kept = None if whole else await self.keeper.load()
+        loaded = None if whole else await self.keeper.load()
         have = await self.keeper.rows()
         async with self.recording():
             seen = None
-            if kept and not self.is_outdated():
+            if loaded and not self.is_outdated():
                 await check_account(self.wire, self.me)
-                seen = await self.renewed(kept.facts, kept.mark)
+                seen = await self.renewed(loaded.kept.facts, loaded.kept.mark)
             seen = seen or await self.observed(have.rows)
         decided = await self.decide(seen.facts, have.rows, allow_detach=allow_detach)
         return await self.carry_out(decided, have, seen)

@@ -51,20 +51,22 @@ class Changes(NamedTuple):
         return self.token, None
 
 
-async def changes(
-    wire: Wire, me: str, types: EventTypes, facts: Facts, token: str
-) -> Changes | None:
-    """What may have changed since `token`; `None` if the server does not say.
+async def asked(wire: Wire, types: EventTypes, token: str) -> Batch | None:
+    """Whatever the server says of the time since `token`; `None` if it does not say.
 
     Raises what would keep it from saying anything else as well."""
     try:
         body = await wire.changes(token, changes_filter(types, str(uuid.uuid4())))
-        batch = read_batch(body, types)
+        return read_batch(body, types)
     except SERVER_WIDE:
         raise
     except WireError as error:
         log.warning("nobody tells what changed", extra={"error": str(error)})
         return None
+
+
+def changes(batch: Batch, facts: Facts, me: str, types: EventTypes) -> Changes:
+    """What may have changed since these facts were seen."""
     rooms = touched(batch, facts, me, types)
     log.log(
         logging.INFO if rooms else logging.DEBUG, "changed", extra={"rooms": len(rooms)}

@@ -67,7 +67,7 @@ async def keep(keeper: Keeper, store: Store, facts: Facts) -> dict[str, Row]:
 async def believed(store: Store, origin: str = HERE) -> Facts | None:
     """What the next start makes of the file."""
     found = await Keeper(store, ME, origin, TYPES).load()
-    return found and found.facts
+    return found and found.kept.facts
 
 
 async def test_the_next_start_has_all_that_was_kept(
@@ -78,9 +78,11 @@ async def test_the_next_start_has_all_that_was_kept(
     await keep(keeper, store, facts)
     found = await Keeper(store, ME, HERE, TYPES).load()
     assert found is not None
-    assert dict(found.facts.rooms) == facts.rooms
-    assert found.facts.joined == facts.joined
-    assert found.mark == Bookmark(ONE, None, 7, frozenset({"!due"}))
+    assert found.rows == await store.rows()
+    kept = found.kept
+    assert dict(kept.facts.rooms) == facts.rooms
+    assert kept.facts.joined == facts.joined
+    assert kept.mark == Bookmark(ONE, None, 7, frozenset({"!due"}))
 
 
 async def test_nothing_kept_is_nothing_believed(store: Store) -> None:
