@@ -20,7 +20,7 @@ from tests.adapter.matrix.scene import (
     leads,
     scene_of,
 )
-from tests.faults import Before, Drop, Hang, Refuse, Together
+from tests.faults import Answer, Before, Drop, Hang, Refuse, Together
 from tests.faults.proxy import PATIENCE
 from tests.people import Person
 
@@ -245,6 +245,20 @@ async def test_a_name_that_another_client_gave(scene: Scene) -> None:
         assert "Mirabelles" in await scene.command(alice, chat, "!chats")
         assert city.rows()[chat]["name"] == "Mirabelles"
     await city.settled()
+
+
+async def test_a_title_that_the_room_does_not_show_is_not_claimed(scene: Scene) -> None:
+    """Something on the way answered as the server would, and the server never heard."""
+    owner, _, [chat] = await scene.city.home("alice")
+    alice = Person(owner)
+    async with scene.live():
+        before = await scene.name(chat)
+        scene.proxy.at(
+            "PUT .*/state/m.room.name", Answer(200, b'{"event_id": "$other"}')
+        )
+        told = await scene.command(alice, chat, "!rename Plums")
+        assert "does not show it to me yet" in told
+        assert await scene.name(chat) == before
 
 
 # --- !archive, !restore ----------------------------------------------------------------------
