@@ -28,7 +28,7 @@ def test_what_it_shows_stands_in_tests() -> None:
     pieces = [
         solid(piece)
         for block in blocks
-        for piece in re.split(r"^\.\.\.$", block, flags=re.MULTILINE)
+        for piece in re.split(r"^ *\.\.\.$", block, flags=re.MULTILINE)
     ]
     assert len(blocks) >= 5
     assert [one for one in pieces if not any(one in test for test in tests)] == []
