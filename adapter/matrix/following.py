@@ -104,6 +104,10 @@ class Follower:
             for due in self._due
         )
 
+    def is_unseen(self, room_id: str) -> bool:
+        """The bot is in it for all that is known, and nobody knows what it is."""
+        return self._is_unknown(room_id) and self._owner(room_id) is None
+
     def is_unread(self, room_id: str) -> bool:
         """The room changed, and nobody knows how; or nobody knows what it is."""
         due = self._due.get(room_id)

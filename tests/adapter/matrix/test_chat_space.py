@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -259,6 +260,31 @@ async def test_a_title_that_the_room_does_not_show_is_not_claimed(scene: Scene) 
         told = await scene.command(alice, chat, "!rename Plums")
         assert "does not show it to me yet" in told
         assert await scene.name(chat) == before
+
+
+# --- a room that nobody can see --------------------------------------------------------------
+
+
+async def test_a_word_in_a_chat_that_could_not_be_seen_waits_until_it_can(
+    scene: Scene,
+) -> None:
+    """Without its state it looks as if it were anybody's room with the bot."""
+    owner, _, [chat] = await scene.city.home("alice")
+    alice = Person(owner)
+    scene.proxy.at("GET .*/versions", Answer(500), times=1000)
+    state = f"GET .*/rooms/{re.escape(chat)}/state"
+    failing = scene.proxy.at(state, Answer(500), times=1000)
+    async with scene.live():
+        before = len(scene.proxy.requests)
+        await alice.say(chat, "hello")
+        async with asyncio.timeout(PATIENCE):
+            while not any(  # noqa: ASYNC110 - nobody tells
+                seen.path.endswith("/state") for seen in scene.proxy.requests[before:]
+            ):
+                await asyncio.sleep(0.05)
+        failing.end()
+        [heard] = await alice.hears(chat)
+        assert heard["body"] == "1: hello"
 
 
 # --- !archive, !restore ----------------------------------------------------------------------
