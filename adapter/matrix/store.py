@@ -19,6 +19,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager
+from itertools import islice
 from typing import Any, NamedTuple, Self
 
 from adapter.matrix import database
@@ -165,11 +166,8 @@ class Store:
         another room holds has failed; both leave their row as it is, and the others
         are carried out. A row that nothing wants any more is detached as lost."""
         async with self.transaction():
-            # Bit by bit, or beside the loop: a plan may be long.
-            revisions: dict[str, int] = {}
-            for start in range(0, len(steps), AT_ONCE):
-                some = [step.key.name for step in steps[start : start + AT_ONCE]]
-                revisions |= await self._revisions(some)
+            revisions = await self._revisions(step.key.name for step in steps)
+            # Beside the loop: a plan may be long.
             rows, outcomes = await asyncio.to_thread(written, steps, revisions)
             refused = await self._write(rows)
         if not refused:
@@ -286,14 +284,16 @@ class Store:
                 [publication.at - PUBLICATIONS_KEPT],
             )
 
-    async def _revisions(self, names: Sequence[str]) -> dict[str, int]:
-        return dict(
-            await self._db.fetch(
+    async def _revisions(self, names: Iterable[str]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        left = iter(names)
+        while some := [*islice(left, AT_ONCE)]:
+            found |= await self._db.fetch(
                 "SELECT room_id, revision FROM room_meta"
                 " WHERE room_id IN (SELECT value FROM json_each(?))",
-                [json.dumps(names)],
+                [json.dumps(some)],
             )
-        )
+        return found
 
     async def _write(self, rows: Sequence[Row]) -> set[str]:
         """Write the rows, and return those that the unique indexes refuse.
@@ -325,7 +325,7 @@ class Store:
             )
             kept = rows
             if written < len(rows):
-                revisions = await self._revisions([row.room_id for row in rows])
+                revisions = await self._revisions(row.room_id for row in rows)
                 kept = [r for r in rows if revisions.get(r.room_id) == r.revision]
             if len(kept) == len(rows):
                 await self._db.execute("RELEASE places")
