@@ -367,7 +367,7 @@ class Dispatcher:
 
         Returns whether anything was. Raises `Unread` if the room does not show how it
         changed: then nobody knows whose words belong where."""
-        if owner is None and self.follower.is_unseen(room_id):
+        if self.follower.is_unseen(room_id):
             await self.follower.catch_up([room_id])
         elif self.follower.is_due(room_id, owner):
             await self.follower.catch_up()

@@ -177,7 +177,9 @@ class Follower:
                 await self.look_again(allow_detach)
                 return
             self._facts = loaded.kept.facts
-            self._owners = {r: row.matrix_user_id for r, row in loaded.rows.items()}
+            self._owners = {
+                r: row.matrix_user_id for r, row in loaded.have.rows.items()
+            }
             await self._renew(asking)
         finally:
             asking.cancel()

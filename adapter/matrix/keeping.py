@@ -63,7 +63,7 @@ class Loaded(NamedTuple):
     """What was kept, and the rows that it speaks for."""
 
     kept: Kept
-    rows: Mapping[str, Row]
+    have: Rows
 
 
 class Keeper:
@@ -96,7 +96,7 @@ class Keeper:
 
         `None`, and the reason in the log, if anything differs."""
         self.kept = None
-        rows, version = await self.rows()
+        have = await self.rows()
         found = await self._db.fetch(
             "SELECT token, ahead, whole_at, fingerprint, digest FROM kept"
         )
@@ -107,14 +107,14 @@ class Keeper:
             _refuse("another version, account or server made it")
             return None
         facts = await self._facts()
-        if digest != await asyncio.to_thread(_digest, rows.values(), facts):
+        if digest != await asyncio.to_thread(_digest, have.rows.values(), facts):
             _refuse("somebody else wrote to it")
             return None
         rooms = await self._db.fetch("SELECT room_id FROM due")
         due = frozenset(room for (room,) in rooms)
-        self._version = version
+        self._version = have.version
         self.kept = Kept(Bookmark(token, ahead, whole_at, due), facts_of(facts))
-        return Loaded(self.kept, rows)
+        return Loaded(self.kept, have)
 
     async def stands(self) -> bool:
         """Whether what was kept is still as this process wrote it.

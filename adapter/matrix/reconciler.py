@@ -185,7 +185,7 @@ class Reconciler:
         if what was kept cannot be trusted. When Matrix cannot be seen, that is recorded,
         no row changes, and it raises."""
         loaded = None if whole else await self.keeper.load()
-        have = await self.keeper.rows()
+        have = loaded.have if loaded else await self.keeper.rows()
         async with self.recording():
             seen = None
             if loaded and not self.is_outdated():

@@ -78,7 +78,7 @@ async def test_the_next_start_has_all_that_was_kept(
     await keep(keeper, store, facts)
     found = await Keeper(store, ME, HERE, TYPES).load()
     assert found is not None
-    assert found.rows == await store.rows()
+    assert found.have.rows == await store.rows()
     kept = found.kept
     assert dict(kept.facts.rooms) == facts.rooms
     assert kept.facts.joined == facts.joined
