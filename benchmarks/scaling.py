@@ -17,21 +17,16 @@ from contextlib import closing
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
-from adapter.matrix.facts import EventTypes
-from adapter.matrix.following import Follower
-from adapter.matrix.reconciler import Reconciler
-from adapter.matrix.settings import ReconcileSettings
 from adapter.matrix.store import Store
-from adapter.matrix.wire import Wire
 from benchmarks import floors, plots
 from benchmarks.generated import ME, CannedWire, Windows, kept
 from benchmarks.harness import figure, in_turn, seconds
 from benchmarks.processes import alone, unsearched
 from benchmarks.rows.passes import passes
 from benchmarks.rows.starts import Starts
-from benchmarks.rows.whole_passes import DATABASE, Cost, a_pass
+from benchmarks.rows.whole_passes import DATABASE, Cost, a_pass, following
 from benchmarks.serving import Start
 from benchmarks.setting import CACHE, FULL, Setting, setting
 from benchmarks.world import World
@@ -120,9 +115,7 @@ def a_restart(windows: Windows, folder: Path) -> float:
 async def _a_restart(wire: CannedWire, path: Path) -> float:
     began = time.process_time()
     async with Store.open(path, user_id=ME, homeserver=wire.origin) as store:
-        follower = Follower(
-            Reconciler(cast("Wire", wire), store, ME, ReconcileSettings(), EventTypes())
-        )
+        follower = following(wire, store)
         await follower.begin()
         took = time.process_time() - began
         if follower.newest is not None:

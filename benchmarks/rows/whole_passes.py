@@ -135,12 +135,17 @@ def a_pass(windows: Windows, folder: Path | None = None) -> Cost:
         return cost._replace(size=(here / DATABASE).stat().st_size / 2**20)
 
 
+def following(wire: CannedWire, store: Store) -> Follower:
+    """Whoever follows what the wire shows of the generated world."""
+    return Follower(
+        Reconciler(cast("Wire", wire), store, ME, ReconcileSettings(), EventTypes())
+    )
+
+
 async def _a_pass(wire: CannedWire, path: Path) -> Cost:
     base = memory("VmRSS")
     async with Store.open(path, user_id=ME, homeserver=wire.origin) as store:
-        follower = Follower(
-            Reconciler(cast("Wire", wire), store, ME, ReconcileSettings(), EventTypes())
-        )
+        follower = following(wire, store)
         async with _heartbeat() as late:
             worked, began = time.process_time(), time.perf_counter()
             await follower.look_again()

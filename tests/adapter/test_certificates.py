@@ -81,6 +81,12 @@ async def impostor(folder: Path, name: str) -> AsyncIterator[Impostor]:
         yield one
 
 
+def trust(one: Impostor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let whoever vouches for this one be the only one that is believed."""
+    trusted = ssl.create_default_context(cafile=one.certificate)
+    monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", trusted)
+
+
 def signed_by_itself(name: str) -> bytes:
     """A key and its certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -120,8 +126,7 @@ async def test_a_certificate_of_somebody_else(
 ) -> None:
     """A trusted one has to be that of the name that was asked for."""
     async with impostor(tmp_path, ELSEWHERE) as one:
-        trusted = ssl.create_default_context(cafile=one.certificate)
-        monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", trusted)
+        trust(one, monkeypatch)
         with pytest.raises((WireError, PlatformError), match="certificate"):
             await CALLS[name](one.url)
     assert one.heard == []
@@ -133,8 +138,7 @@ async def test_a_certificate_of_their_own(
 ) -> None:
     """Nothing else is asked of a server: whoever proves who they are is spoken to."""
     async with impostor(tmp_path, HERE) as one:
-        trusted = ssl.create_default_context(cafile=one.certificate)
-        monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", trusted)
+        trust(one, monkeypatch)
         with pytest.raises((WireError, PlatformError, CommandError), match="418"):
             await CALLS[name](one.url)
     assert len(one.heard) == 1

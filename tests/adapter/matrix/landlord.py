@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,8 +20,10 @@ from adapter.matrix.errors import ServerFault
 from adapter.matrix.facts import EventTypes
 from adapter.matrix.following import Follower
 from adapter.matrix.ledger import Ledger
+from adapter.matrix.live import Batch, live_filter, read_batch
 from adapter.matrix.provisioning import Provisioner
 from adapter.matrix.reconciler import Reconciler
+from adapter.matrix.renewal import touched
 from adapter.matrix.settings import ReconcileSettings
 from adapter.matrix.store import Store
 from adapter.matrix.wire import Wire
@@ -97,6 +100,7 @@ class Hiding(Faulty):
 class Landlord:
     """One program: its cache, what it follows, and the door to its rooms."""
 
+    me: str
     wire: Wire
     store: Store
     ledger: Ledger
@@ -147,7 +151,17 @@ async def landlord(
             now=lambda: time.time_ns() // 1_000_000,
             sleep=nap,
         )
-        yield Landlord(wire, store, ledger, follower, homes, ChatManager(homes), slept)
+        chats = ChatManager(homes)
+        yield Landlord(me, wire, store, ledger, follower, homes, chats, slept)
+
+
+async def told(one: Landlord, since: str) -> Batch:
+    """Let the follower hear what happened since; what that was."""
+    types = EventTypes()
+    answer = await one.wire.live_sync(since, live_filter(types, str(uuid.uuid4())), 0)
+    batch = read_batch(answer, types)
+    one.follower.touch(touched(batch, one.follower.facts, one.me, types))
+    return batch
 
 
 class Home(NamedTuple):

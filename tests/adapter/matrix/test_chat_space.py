@@ -275,13 +275,9 @@ async def test_a_word_in_a_chat_that_could_not_be_seen_waits_until_it_can(
     state = f"GET .*/rooms/{re.escape(chat)}/state"
     failing = scene.proxy.at(state, Answer(500), times=1000)
     async with scene.live():
-        before = len(scene.proxy.requests)
+        tried = len(await scene.proxy.arrived(state))
         await alice.say(chat, "hello")
-        async with asyncio.timeout(PATIENCE):
-            while not any(  # noqa: ASYNC110 - nobody tells
-                seen.path.endswith("/state") for seen in scene.proxy.requests[before:]
-            ):
-                await asyncio.sleep(0.05)
+        await scene.proxy.arrived(state, tried + 1)
         failing.end()
         [heard] = await alice.hears(chat)
         assert heard["body"] == "1: hello"

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import uuid
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,26 +13,11 @@ from typing import Any
 import pytest
 
 from adapter.matrix.faults import StoreError
-from adapter.matrix.live import live_filter, read_batch
-from adapter.matrix.renewal import touched
 from tests.adapter.matrix.city import IDENTITY, City, chat_identity
-from tests.adapter.matrix.landlord import Hiding, Landlord, landlord
+from tests.adapter.matrix.landlord import Hiding, landlord, told
 from tests.adapter.matrix.live import PATIENCE, Backend, living
 
 REQUEST = "a request"
-
-
-async def told(one: Landlord, token: str) -> str:
-    """Let the follower hear what happened since; where that ends."""
-    reconciler = one.follower._reconciler
-    body = await one.wire.live_sync(
-        token, live_filter(reconciler.types, str(uuid.uuid4())), 0
-    )
-    batch = read_batch(body, reconciler.types)
-    one.follower.touch(
-        touched(batch, one.follower.facts, reconciler.me, reconciler.types)
-    )
-    return batch.token
 
 
 async def test_a_room_that_took_the_bot_back_and_cannot_be_read_stays_due(
@@ -46,7 +30,7 @@ async def test_a_room_that_took_the_bot_back_and_cannot_be_read_stays_due(
     async with landlord(city, wire=wire) as one:
         token = await one.wire.live_token()
         await alice.kick(chat, city.bot.user_id)
-        token = await told(one, token)
+        token = (await told(one, token)).token
         await one.follower.catch_up()
         assert city.status(chat) == "detached: bot_kicked"
         await alice.invite(chat, city.bot.user_id)

@@ -16,9 +16,6 @@ import pytest
 from adapter.cli.account import Account, call, http_session
 from adapter.cli.homeserver import Homeserver
 from adapter.matrix.errors import ServerFault, Unreachable
-from adapter.matrix.facts import EventTypes
-from adapter.matrix.live import live_filter, read_batch
-from adapter.matrix.renewal import touched
 from tests.adapter.matrix.city import (
     CHILD,
     City,
@@ -26,7 +23,7 @@ from tests.adapter.matrix.city import (
     findings,
     space_identity,
 )
-from tests.adapter.matrix.landlord import landlord
+from tests.adapter.matrix.landlord import landlord, told
 from tests.faults import Alter, Answer, Drop, Proxy, Reply
 
 LOOK = ("GET joined_rooms", "GET joined_rooms")
@@ -234,15 +231,11 @@ async def test_a_ban_that_hides_a_replacement_from_the_stream_is_seen_through(
     soon as that can be, and no row changes before."""
     alice, space, chats = await city.home(chats=2, version="11")
     _, old_space, (old,) = await city.old_home()
-    me, types = city.bot.user_id, EventTypes()
     async with landlord(city) as one:
         before, token = city.rows(), await one.wire.live_token()
         new = await city.bot.upgrade(chats[0], "12")
         await banned(Home(city, city.bot, alice, space, chats, old_space, old))
-        body = await one.wire.live_sync(token, live_filter(types, "mine"), 0)
-        batch = read_batch(body, types)
-        assert chats[0] in batch.left
-        one.follower.touch(touched(batch, one.follower.facts, me, types))
+        assert chats[0] in (await told(one, token)).left
         failing = proxy.at("GET .*/joined_rooms", Answer(500), times=20)
         with pytest.raises(ServerFault):
             await one.follower.catch_up()
