@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,28 @@ async def test_a_process_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> N
             with pytest.raises(TimeoutError, match="the process goes on"):
                 await process.terminate()
     assert not is_running(pid)
+
+
+async def test_a_process_that_dies_when_it_is_told_to_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its exit code says what it died of, though its end was not noticed yet."""
+    told, waitpid = threading.Event(), os.waitpid
+
+    def notice_late(pid: int, options: int) -> tuple[int, int]:
+        told.wait(1)
+        return waitpid(pid, options)
+
+    monkeypatch.setattr(os, "waitpid", notice_late)
+    async with started("-c", READY + WAITS) as process:
+        await process.ready()
+        os.kill(process.pid, signal.SIGKILL)
+        # The loop has to miss it, so it waits here, too.
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222
+        ending = asyncio.create_task(process.terminate())
+        await asyncio.sleep(0)
+        told.set()
+        assert await ending == -signal.SIGKILL
 
 
 async def test_a_test_that_fails() -> None:

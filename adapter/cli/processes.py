@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import signal
 from asyncio import StreamReader
@@ -85,8 +86,7 @@ class BotProcess:
         return code
 
     async def _signalled(self, number: signal.Signals) -> int:
-        if self._process.returncode is None:
-            self._process.send_signal(number)
+        _signal(self._process, number)
         return await self.ended()
 
     async def _until(self, wanted: Callable[[Json], object]) -> Json:
@@ -172,15 +172,13 @@ async def alongside(
 
 async def _stopped(process: Process) -> None:
     try:
-        if process.returncode is None:
-            process.terminate()
+        _signal(process, signal.SIGTERM)
         with suppress(TimeoutError):
             async with asyncio.timeout(_TIME_TO_STOP):
                 await process.wait()
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        _signal(process, signal.SIGKILL)
+        await process.wait()
 
 
 class Completed(NamedTuple):
@@ -208,9 +206,17 @@ async def completed(*command: str, folder: Path | None = None) -> Completed:
         said = await asyncio.gather(*(pipe.read() for pipe in pipes))
         return Completed(await process.wait(), *(text.decode() for text in said))
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        _signal(process, signal.SIGKILL)
+        await process.wait()
+
+
+def _signal(process: Process, number: signal.Signals) -> None:
+    """Signal a process that may just have ended by itself."""
+    # Not by its `send_signal`: before Python 3.13 that reaps a process that has ended,
+    # and its exit code is lost (python/cpython#87744).
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, number)
 
 
 def _message(line: Json) -> str:
