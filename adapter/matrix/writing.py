@@ -99,8 +99,15 @@ class Writer:
     async def join(self, room_id: str) -> None:
         await self._certain(lambda: self._wire.join(room_id))
 
-    async def leave(self, room_id: str) -> None:
-        await self._certain(lambda: self._wire.leave(room_id))
+    async def decline(self, room_id: str) -> None:
+        """Decline an invitation; a room that the bot has come into meanwhile, by somebody
+        else's, it never leaves."""
+
+        async def decline() -> None:
+            if room_id not in await self._wire.joined_rooms():
+                await self._wire.leave(room_id)
+
+        await self._certain(decline)
 
     async def _certain(
         self,

@@ -95,7 +95,7 @@ class Onboarding:
 
     async def invited(self, room_id: str, events: Sequence[Json]) -> None:
         """Join a direct chat of somebody who may, and a room of whoever owns it, where
-        the bot was thrown out; decline everything else.
+        the bot was thrown out; decline everything else, but for rooms of the bot's own.
 
         What is too much for now is left open: the server goes on to list it, so that
         nothing has to be remembered, and `left_open` says when to look again. What follows
@@ -107,6 +107,10 @@ class Onboarding:
         row = await self.store.row(room_id)
         is_theirs = row is not None and row.matrix_user_id == found.inviter
         welcome = is_theirs or accepts(found, self.allow)
+        if row is not None and not welcome:
+            # A room of the bot's own: its owner may be inviting it as well, and of two
+            # invitations there stands only one.
+            return
         if wait := self._too_much(room_id, found, welcome):
             self.left_open.add(self.clock() + wait)
             return
@@ -124,7 +128,7 @@ class Onboarding:
             if welcome:
                 await self.writer.join(room_id)
             else:
-                await self.writer.leave(room_id)
+                await self.writer.decline(room_id)
         except (Forbidden, NotFound) as error:
             # It was taken back meanwhile.
             log.info("invitation gone", extra={"room": room_id, "error": str(error)})

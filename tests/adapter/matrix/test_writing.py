@@ -45,6 +45,8 @@ class Server:
         self.lives = lives
         self.timeline: dict[str, Mapping[str, Any]] = {}
         self.invited: list[str] = []
+        self.joined: frozenset[str] = frozenset()
+        self.left: list[str] = []
 
     async def send(
         self, room_id: str, event_type: str, txn: str, content: Mapping[str, Any]
@@ -65,7 +67,12 @@ class Server:
     async def joined_rooms(self) -> frozenset[str]:
         if not self.lives:
             raise AWAY.with_traceback(None)
-        return frozenset()
+        return self.joined
+
+    async def leave(self, room_id: str) -> None:
+        if self.weather and (error := self.weather.pop(0)):
+            raise error
+        self.left.append(room_id)
 
 
 def writer(server: Server, slept: list[float] | None = None) -> Writer:
@@ -164,3 +171,19 @@ async def test_of_writes_that_go_at_once_the_first_error_ends_the_others() -> No
         await at_once([waits(), fails()])
     assert (refused.value, ended) == (REFUSALS[2], ["waits"])
     await at_once([])
+
+
+@pytest.mark.parametrize("first", [LIMIT, FAULT, LOST])
+async def test_a_room_that_was_joined_meanwhile_is_not_left(first: WireError) -> None:
+    """Somebody else invites as well while an invitation is being declined."""
+    server = Server([first], lives=True)
+
+    async def joins(_: float) -> None:
+        server.joined = frozenset({ROOM})
+
+    wire: Any = server
+    await Writer(wire, sleep=joins).decline(ROOM)
+    assert server.left == []
+    server.joined = frozenset({"!other"})
+    await Writer(wire, sleep=joins).decline(ROOM)
+    assert server.left == [ROOM]
