@@ -83,6 +83,7 @@ class Stream:
         self._filter = live_filter(types, str(uuid.uuid4()))
         self._flows: bool | None = None
         self._refused = 0
+        self._fresh: str | None = None  # what to go on from if ours is refused again
         self._in_doubt = False  # the position is a fresh one, and no answer came yet
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
@@ -133,13 +134,17 @@ class Stream:
             self._refused += 1
             if self._refused < _REFUSALS:
                 raise
-            self.token = await self._wire.live_token()
+            if self._fresh is None:
+                self._fresh = await self._wire.live_token()
+                # Whatever made the server refuse everything may just be over.
+                return await self._sync()
+            self.token, self._fresh = self._fresh, None
             self._in_doubt = True
             log.warning("live stream starts afresh", extra={"error": str(error)})
             await self._watcher.reset(error)
             return await self._sync()
         batch = read_batch(body, self._types)
-        self._in_doubt, self._refused = False, 0
+        self._in_doubt, self._refused, self._fresh = False, 0, None
         return batch
 
     async def _completed(self, batch: Batch) -> Batch:

@@ -387,15 +387,27 @@ async def test_a_slip_is_no_reason_to_give_a_position_up(
 
 
 @pytest.mark.parametrize("refusal", [REFUSED, FORBIDDEN])
+async def test_a_server_that_refused_everything_for_a_while(
+    heard: Heard, refusal: WireError
+) -> None:
+    """When it is itself again, it is asked for the same position: nothing was lost."""
+    wire = Scripted(*[refusal] * 3, {ROOM: limited(1)})
+    wire.pages[ROOM] = [page()]
+    assert texts(await take(stream_of(wire, heard)), ROOM) == ["1"]
+    assert heard.resets == []
+    assert [since for since, _ in wire.asked] == ["s0"] * 4
+
+
+@pytest.mark.parametrize("refusal", [REFUSED, FORBIDDEN])
 async def test_a_position_is_given_up_once(heard: Heard, refusal: WireError) -> None:
-    """Three refusals give it up; what refuses a fresh position, too, has another reason,
-    and is waited out."""
-    again = [refusal] * 3
+    """Three refusals, and one when the server is known to answer, give it up; what refuses
+    a fresh position, too, has another reason, and is waited out."""
+    again = [refusal] * 4
     wire = Scripted(*again, refusal, DOWN, refusal, {}, *again, {})
     await take(stream_of(wire, heard), 2)
     assert heard.resets == [refusal.brief] * 2
     asked = [since for since, _ in wire.asked]
-    assert asked == ["s0"] * 3 + ["fresh"] * 4 + ["s7"] * 3 + ["fresh"]
+    assert asked == ["s0"] * 4 + ["fresh"] * 4 + ["s8"] * 4 + ["fresh"]
     assert heard.waits == [1, 2, 4, 8, 16, 1, 2]
 
 
