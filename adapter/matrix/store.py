@@ -187,7 +187,8 @@ class Store:
     async def remember_unread(self, rooms: Mapping[str, bool], at: int) -> None:
         """Remember exactly `rooms` as unread, and whether the bot is known not to be in.
 
-        Those that already were so keep their time."""
+        Those that already were so keep their time, unless that is still to come: then the
+        clock was wrong."""
         async with self.transaction():
             await self._db.execute(
                 "DELETE FROM unread WHERE room_id NOT IN (SELECT value FROM json_each(?))",
@@ -195,9 +196,12 @@ class Store:
             )
             await self._db.execute_many(
                 "INSERT INTO unread (room_id, since, absent_since) VALUES (?, ?, ?)"
-                " ON CONFLICT (room_id) DO UPDATE SET absent_since = CASE"
+                " ON CONFLICT (room_id) DO UPDATE SET"
+                " since = min(since, excluded.since),"
+                " absent_since = CASE"
                 "  WHEN excluded.absent_since IS NULL THEN NULL"
-                "  ELSE coalesce(absent_since, excluded.absent_since) END",
+                "  ELSE min(coalesce(absent_since, excluded.absent_since),"
+                "   excluded.absent_since) END",
                 [(room, at, at if absent else None) for room, absent in rooms.items()],
             )
 

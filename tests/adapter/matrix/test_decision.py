@@ -551,6 +551,8 @@ TOO_OFTEN = "it was written 3 times within a day and undone"
         ([written(3), written(2), written(1)], TOO_OFTEN),
         ([written(DAY - 1), written(2), written(1)], TOO_OFTEN),
         ([written(DAY), written(2), written(1)], None),
+        ([refused(-1)], None),
+        ([written(-1), written(2), written(1)], None),
         ([written(4), written(3), refused(2), written(1)], TOO_OFTEN),
     ],
 )

@@ -409,6 +409,15 @@ async def test_absence_has_a_time_of_its_own(store: Store) -> None:
     assert await store.unread() == {"!a": Unread(10, 50)}
 
 
+async def test_a_time_that_is_still_to_come_is_of_a_clock_that_was_wrong(
+    store: Store,
+) -> None:
+    """Whoever was unread then is so since now, and not for as long as it was ahead."""
+    await store.remember_unread({"!a": True, "!b": False}, 1_000)
+    await store.remember_unread({"!a": True, "!b": True}, 20)
+    assert await store.unread() == {"!a": Unread(20, 20), "!b": Unread(20, 20)}
+
+
 async def test_the_last_hundred_passes_are_kept(store: Store) -> None:
     """The newest is the last pass, with its report as it was given."""
     report = {"names": ["é", "\ud83d", None], "nested": {"a": 1.5}}
