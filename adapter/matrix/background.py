@@ -53,7 +53,7 @@ async def publish_for_ever(
             # What it published shows itself; the rest is due at the next pass.
             log.warning("publishing broke off", extra={"error": str(error)})
         else:
-            follower.touch(_written(done.publish))
+            follower.revisit(_written(done.publish))
             left = done.publish.counts[Result.PUBLISHED] < len(done.publish.outcomes)
 
 

@@ -18,7 +18,7 @@ from adapter.matrix.desired import Finding
 from adapter.matrix.facts import Fact, Facts, Present, Unknown, shown
 from adapter.matrix.identity import lineage
 from adapter.matrix.live import Batch
-from adapter.matrix.observation import Touch, changed, reread
+from adapter.matrix.observation import Touch, changed, is_left, reread
 from adapter.matrix.reconciler import Observation, PassReport, Reconciler
 from adapter.matrix.renewal import asked, changes, closed
 from adapter.matrix.rows import key
@@ -133,10 +133,20 @@ class Follower:
 
     # What changes
 
-    def touch(self, rooms: Iterable[str] | Mapping[str, Touch]) -> None:
-        """These rooms changed: the next pass reads them again."""
+    def touch(self, rooms: Mapping[str, Touch]) -> None:
+        """Something happened in these rooms: the next pass reads them again."""
+        for room_id, why in rooms.items():
+            self._due[room_id] = Touched(next(self._touches), why)
+
+    def revisit(self, rooms: Iterable[str]) -> None:
+        """The next pass reads these rooms again, as for what the bot itself did there.
+
+        What is known of the bot's end in one of them stands until something happens."""
         for room_id in rooms:
-            why = rooms[room_id] if isinstance(rooms, Mapping) else Touch()
+            known = self._due.get(room_id)
+            why = known.why if known else Touch(happened=False)
+            if not is_left(self.fact(room_id)):
+                why = why._replace(happened=True)
             self._due[room_id] = Touched(next(self._touches), why)
 
     def find(self, finding: Finding) -> bool:
@@ -155,7 +165,7 @@ class Follower:
         self._in_flight.discard(request)
         left = self._held.intersection(self._made_for({request}))
         self._held -= left
-        self.touch(left)
+        self.revisit(left)
 
     # Passes
 
@@ -245,10 +255,7 @@ class Follower:
 
         Raises `WireError` when the server cannot be asked. A room that alone cannot be
         read stays due: see `is_unread`."""
-        for room_id in rooms:
-            known = self._due.get(room_id)
-            end = known.why.end if known else None
-            self._due[room_id] = Touched(next(self._touches), Touch(end=end))
+        self.revisit(rooms)
         async with self._turn:
             if not self._due:
                 return

@@ -162,6 +162,9 @@ class Commands:
         if row is None or row.status not in IN_USE:
             return phrases.not_here("reset")
         await self._must_be_seen(asked.sender)
+        if await self.traffic.published():
+            # A record may stand there by now, of which nothing may be lost.
+            await self.follower.catch_up([row.room_id])
         fresh = conversation_from(asked.event_id)
         room = shown(self.follower.fact(row.room_id))
         stands = room.binding.content if room and room.binding else {}

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from adapter.matrix.faults import StoreError
+from adapter.matrix.observation import Touch
 from tests.adapter.matrix.city import IDENTITY, City, chat_identity
 from tests.adapter.matrix.landlord import Hiding, landlord, told
 from tests.adapter.matrix.live import PATIENCE, Backend, living
@@ -42,6 +43,30 @@ async def test_a_room_that_took_the_bot_back_and_cannot_be_read_stays_due(
         wire.hidden = frozenset()
         await one.follower.catch_up()
         assert city.status(chat) == "active"
+    await city.settled()
+
+
+@pytest.mark.parametrize("before", ["it was decided", "it was heard of", "neither"])
+async def test_a_ban_stays_seen_whatever_the_bot_itself_did_there(
+    city: City, before: str
+) -> None:
+    """Nothing else happened, and the room shows nothing any more."""
+    alice, _, (chat,) = await city.home(version="11")
+    await city.bot.set_power(chat, {alice.user_id: 100, city.bot.user_id: 50})
+    async with landlord(city) as one:
+        token = await one.wire.live_token()
+        await alice.ban(chat, city.bot.user_id)
+        if before != "neither":
+            await told(one, token)
+        if before == "it was decided":
+            await one.follower.catch_up()
+        one.follower.revisit([chat])
+        await one.follower.catch_up([chat])
+        await told(one, token)
+        await one.follower.catch_up()
+        assert city.status(chat) == "detached: bot_banned"
+        assert (await one.follower.sight()).whole
+        assert not one.follower.is_unread(chat)
     await city.settled()
 
 
@@ -119,7 +144,7 @@ async def test_a_look_at_everything_leaves_due_what_it_could_not_read(
     wire = Hiding(city.client)
     async with landlord(city, wire=wire) as one:
         await city.bot.put_state(chat, "m.room.name", {"name": "Travel"})
-        one.follower.touch([chat])
+        one.follower.touch({chat: Touch()})
         wire.hidden = frozenset({chat})
         await one.follower.look_again()
         assert one.follower.is_unread(chat)
