@@ -44,7 +44,7 @@ from adapter.matrix.identity import server_of
 from adapter.matrix.lanes import Lanes
 from adapter.matrix.live import Batch, after_own_join, answered, joined_now
 from adapter.matrix.patience import HOPELESS, lives
-from adapter.matrix.rows import Row
+from adapter.matrix.rows import PENDING, Row
 from adapter.matrix.store import Store
 from adapter.matrix.traffic import Traffic
 from adapter.matrix.voice import DAY, HOUR, Voice
@@ -298,8 +298,7 @@ class Dispatcher:
         where = await self._place(room_id, sender, row)
         if row is not None and self._is_contradicted(row):
             if row.matrix_user_id == sender:
-                message = phrases.unsure()
-                await self.voice.remind(HOUR, "held", room_id, event_id, message)
+                await self._is_uncertain(room_id, event_id)
             return
         if isinstance(found, Command) and where is not Place.DIRECT:
             if row is not None and may_command(where, row, sender, self.allow):
@@ -309,8 +308,10 @@ class Dispatcher:
         match where:
             case Place.CHAT if row is not None:
                 await self._in_chat(row, sender, event_id, found)
-            case Place.ARCHIVED | Place.OTHER_DETACHED if row is not None:
-                await self._in_past_chat(row, sender, event_id)
+            case Place.PENDING | Place.ARCHIVED | Place.OTHER_DETACHED if (
+                row is not None
+            ):
+                await self._in_unused_chat(row, sender, event_id)
             case Place.DIRECT if is_allowed(sender, self.allow):
                 await self._in_direct(room_id, sender, event_id, found)
 
@@ -329,8 +330,9 @@ class Dispatcher:
         if isinstance(found, Word):
             await self.conversation.answer(row, sender, event_id, found.text)
         elif isinstance(found, Encrypted):
-            # Its owner alone is told of other rooms: a guest may be reading along.
-            chats = chats_of(await self.store.rows(), sender)
+            # The owner alone is told of other rooms, and of no guest's: all read along.
+            is_theirs = sender == row.matrix_user_id
+            chats = chats_of(await self.store.rows(), sender) if is_theirs else []
             others = [chat for chat in chats if chat.room_id != room_id]
             message = phrases.encrypted(others, server_of(self.me))
             await self.voice.remind(DAY, "encrypted", room_id, event_id, message)
@@ -338,9 +340,13 @@ class Dispatcher:
             message = phrases.media()
             await self.voice.remind(DAY, "media", room_id, event_id, message)
 
-    async def _in_past_chat(self, row: Row, sender: str, event_id: str) -> None:
-        """A chat that is no longer in use says where to go, to its owner."""
+    async def _in_unused_chat(self, row: Row, sender: str, event_id: str) -> None:
+        """A chat that is not in use says why, or where to go, to its owner."""
         if row.matrix_user_id != sender:
+            return
+        if row.status == PENDING:
+            # They are there, and too little was seen for the row to say so.
+            await self._is_uncertain(row.room_id, event_id)
             return
         if row.reason == "unlinked":
             message = phrases.still_archived(row)
@@ -349,6 +355,10 @@ class Dispatcher:
         else:
             return
         await self.voice.remind(HOUR, "pointer", row.room_id, event_id, message)
+
+    async def _is_uncertain(self, room_id: str, event_id: str) -> None:
+        message = phrases.unsure()
+        await self.voice.remind(HOUR, "held", room_id, event_id, message)
 
     async def _in_direct(
         self, room_id: str, sender: str, event_id: str, found: Said

@@ -10,7 +10,13 @@ import pytest
 from adapter.cli.account import Account
 from adapter.config import InviteSettings
 from adapter.platform.base import Format, Message
-from tests.adapter.matrix.city import BINDING, City, chat_identity, conversation
+from tests.adapter.matrix.city import (
+    BINDING,
+    IDENTITY,
+    City,
+    chat_identity,
+    conversation,
+)
 from tests.adapter.matrix.landlord import home_of
 from tests.adapter.matrix.live import Backend, exchange, living, said
 from tests.people import Person
@@ -48,6 +54,26 @@ async def test_an_owner_who_has_not_come_yet(city: City, platform: Backend) -> N
         conversation(alice, 1): [elsewhere],
         conversation(alice, 2): [word],
     }
+
+
+async def test_an_owner_whose_row_cannot_follow(city: City, platform: Backend) -> None:
+    """They came, into a room of which too little is seen: they hear that nobody knows."""
+    alice, space, (chat,) = await city.home("alice")
+    before = {"room_id": "!unseen:hs.test", "event_id": "$any"}
+    waiting = await city.bot.create_room(
+        creation_content={IDENTITY: chat_identity(alice, 2), "predecessor": before},
+        invite=[alice.user_id],
+    )
+    await city.bot.link(space, waiting)
+    async with living(city, platform):
+        assert city.status(waiting) == "pending"
+        await alice.join(waiting)
+        await Person(alice).say(waiting, "hello")
+        (notice,) = await Person(alice).hears(waiting)
+        assert "not certain" in notice["body"]
+        word = await exchange(Person(alice), chat)
+        assert city.status(waiting) == "pending"
+    assert platform.heard == {conversation(alice, 1): [word]}
 
 
 async def test_an_archived_chat(city: City, platform: Backend) -> None:
@@ -405,6 +431,23 @@ async def test_what_cannot_be_read(city: City, platform: Backend) -> None:
         assert "only read text" in media
         assert "cannot read encrypted" in encrypted
     assert [len(events) for events in platform.heard.values()] == [1, 1]
+
+
+async def test_a_guest_whose_words_cannot_be_read(
+    city: City, platform: Backend
+) -> None:
+    """What is said of other rooms is said to the owner: a guest's are no business here."""
+    owner, _, (chat,) = await city.home("alice")
+    guest, _, (secret,) = await city.home("bob")
+    await city.bot.invite(chat, guest.user_id)
+    await guest.join(chat)
+    async with living(city, platform, routing="members"):
+        path = f"rooms/{quote(chat)}/send/m.room.encrypted/1"
+        await guest.call("PUT", path, {"algorithm": "m.megolm.v1.aes-sha2"})
+        await exchange(Person(owner), chat)
+    (notice,) = (await said(city, chat)).notices
+    assert "cannot read encrypted" in notice
+    assert not leads_to(notice, secret)
 
 
 async def test_an_answer_in_markdown(city: City, platform: Backend) -> None:
