@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from adapter.chat import ChatManager
 from adapter.matrix.background import publish_for_ever
 from adapter.matrix.dispatcher import Dispatcher
-from adapter.matrix.errors import WireError
+from adapter.matrix.errors import NotFound, WireError
 from adapter.matrix.facts import EventTypes
 from adapter.matrix.faults import StoreError
 from adapter.matrix.following import Follower
@@ -325,14 +325,18 @@ class MatrixBot:
         It just `arrived` there, or they said something, which may be `unreadable`. The
         room itself never becomes a working room."""
         log.info("unregistered room", extra={"room": room, "sender": sender})
-        # Once, on arrival: what others keep in their room may be a lot to read.
-        encrypted = unreadable or (
-            arrived
-            and any(e.get("type") == ENCRYPTION for e in await self._wire.state(room))
-        )
+        encrypted = unreadable or (arrived and await self._is_encrypted(room))
         await self._onboarding.welcome(
             room, sender, asked, arrived=arrived, encrypted=encrypted
         )
+
+    async def _is_encrypted(self, room: str) -> bool:
+        # Not the room's whole state: what others keep there may be a lot to read.
+        try:
+            await self._wire.state_event(room, ENCRYPTION)
+        except NotFound:
+            return False
+        return True
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         """Do what nobody waits for beside everything else."""

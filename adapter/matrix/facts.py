@@ -87,8 +87,8 @@ class Name(NamedTuple):
 class Room(NamedTuple):
     """The state of a room that decides anything.
 
-    `members` and `children` are kept only of rooms that the bot created, and
-    `children` of Spaces, whoever made them."""
+    Of rooms that the bot did not create, that is `create` alone, and of Spaces among
+    them `children`, which only Spaces have."""
 
     room_id: str
     create: Create
@@ -182,15 +182,16 @@ def _read(
     if create is None:
         return None, members.get(me)
     read = _create(create, types)
-    if read.cause.sender != me:
-        read = read._replace(identity=None)
     children: Mapping[str, Child] = NOTHING
     if read.type == SPACE_TYPE:
         children = {key: _child(event) for key, event in state[CHILD].items()}
+    if read.cause.sender != me:
+        room = Room(room_id, read._replace(identity=None), children=children)
+        return room, members.get(me)
     room = Room(
         room_id,
         read,
-        members if read.cause.sender == me else NOTHING,
+        members,
         children,
         _tombstone(state[TOMBSTONE].get("")),
         _binding(state[types.binding].get(me), me),

@@ -24,7 +24,9 @@ from adapter.matrix.errors import (
     WrongToken,
 )
 from adapter.matrix.facts import (
+    CREATE,
     MEMBER,
+    SPACE_TYPE,
     EventTypes,
     Fact,
     Facts,
@@ -89,7 +91,10 @@ async def observe(  # noqa: PLR0913 - three of them are for few callers
     def is_nowhere(room_id: str) -> bool:
         return complete and room_id not in joined and room_id not in seen.rooms
 
-    reader = _Reader(wire, me, types, is_nowhere, seen.invited - joined)
+    def is_own(room_id: str) -> bool:
+        return room_id in rows or _is_own(facts.get(room_id), me)
+
+    reader = _Reader(wire, me, types, is_nowhere, is_own, seen.invited - joined)
     facts = await _read_snapshot(seen, me, types)
     doubts = await asyncio.to_thread(doubtful, facts, joined, after, rows, me)
     if not seen.whole:
@@ -133,7 +138,10 @@ async def reread(
         known = isinstance(before, Unknown) and before.absent
         return known and room_id not in inside
 
-    reader = _Reader(wire, me, types, is_nowhere)
+    def is_own(room_id: str) -> bool:
+        return _is_own(facts.rooms.get(room_id), me)
+
+    reader = _Reader(wire, me, types, is_nowhere, is_own)
     seen = dict(facts.rooms)
     await _complete(seen, reader, set(rooms), frozenset(inside))
     if ahead := reader.refused - rooms.keys():
@@ -148,7 +156,7 @@ async def reread(
     present = {r for r in rooms if isinstance(seen.get(r), Present)}
     # What shows nothing of its end may hold anything: it counts as not read.
     hidden = {r for r, touch in rooms.items() if touch.happened and not touch.end}
-    left = {room_id for room_id in rooms if _is_left(seen.get(room_id))}
+    left = {room_id for room_id in rooms if is_left(seen.get(room_id))}
     joined = (facts.joined | present | hidden) - left
     return facts._replace(rooms=seen, joined=joined)
 
@@ -163,7 +171,8 @@ def changed(before: Facts, after: Facts) -> dict[str, Fact]:
     }
 
 
-def _is_left(found: Fact | None) -> bool:
+def is_left(found: Fact | None) -> bool:
+    """Whether the bot is known not to be in the room."""
     return isinstance(found, Gone) or (isinstance(found, Unknown) and found.absent)
 
 
@@ -208,12 +217,17 @@ def _doubts(found: Fact, me: str, *, in_it: bool) -> bool:
     return True
 
 
+def _is_own(found: Fact | None, me: str) -> bool:
+    room = shown(found)
+    return room is not None and room.create.cause.sender == me
+
+
 def own(facts: Mapping[str, Fact], me: str) -> set[str]:
     """The rooms that the bot made and is in: all that anything is decided about."""
     return {
         room_id
         for room_id, found in facts.items()
-        if isinstance(found, Present) and found.room.create.cause.sender == me
+        if isinstance(found, Present) and _is_own(found, me)
     }
 
 
@@ -325,22 +339,24 @@ async def read_each(
 
 
 class _Reader:
-    """Reads rooms by /rooms/{id}/state, some at once, and says why one cannot be read."""
+    """Reads rooms one by one, some at once, and says why one cannot be read."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that is known of the rooms beforehand
         self,
         wire: Wire,
         me: str,
         types: EventTypes,
         is_nowhere: Callable[[str], bool],
+        is_own: Callable[[str], bool],
         invited: Collection[str] = (),
     ) -> None:
         """`is_nowhere` tells of a room that shows nothing whether the bot is known not to
-        be in it."""
+        be in it, `is_own` of any whether it is known to be, or to have been, the bot's."""
         self.me = me
         self._wire = wire
         self._types = types
         self._is_nowhere = is_nowhere
+        self._is_own = is_own
         self._invited = invited
         self.refused: set[str] = set()
         self._unanswered = 0
@@ -356,7 +372,7 @@ class _Reader:
             return _INVITED
         nowhere = self._is_nowhere(room_id)
         try:
-            events = await self._wire.state(room_id)
+            events = await self._events(room_id)
         except ACCOUNT_WIDE:
             raise
         except (Forbidden, NotFound) as error:
@@ -376,8 +392,31 @@ class _Reader:
             return found._replace(absent=nowhere and _without(events, self.me))
         return found
 
+    async def _events(self, room_id: str) -> Events:
+        """The state of a room: all of it, or of others' rooms what counts of them.
 
-def _without(events: Iterable[dict[str, object]], me: str) -> bool:
+        All of it may be huge there, and Synapse keeps whoever asks for it waiting while
+        it is still joining (MSC3706): one such room must not stop what waits for a pass."""
+        if self._is_own(room_id):
+            return await self._wire.state(room_id)
+        create = await self._wire.state_event(room_id, CREATE)
+        if create is None or _may_count(create, self.me):
+            return await self._wire.state(room_id)
+        try:
+            member = await self._wire.state_event(room_id, MEMBER, self.me)
+        except NotFound:
+            return [create]
+        return await self._wire.state(room_id) if member is None else [create, member]
+
+
+def _may_count(create: Mapping[str, Any], me: str) -> bool:
+    """Whether more than the bot's own membership counts in a room with this first event."""
+    content = create.get("content")
+    is_space = isinstance(content, dict) and content.get("type") == SPACE_TYPE
+    return create["sender"] == me or is_space
+
+
+def _without(events: Iterable[Mapping[str, Any]], me: str) -> bool:
     return not any(
         event.get("type") == MEMBER and event.get("state_key") == me for event in events
     )

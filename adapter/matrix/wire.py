@@ -191,6 +191,22 @@ class Wire:
             reject("a room's state")
         return events
 
+    async def state_event(
+        self, room_id: str, event_type: str, state_key: str = ""
+    ) -> Json | None:
+        """One state event of the room, whole, else `NotFound`.
+
+        `None` is an answer without its sender, as of a server that does not know
+        `format=event` (spec: GET /rooms/{roomId}/state/{eventType}/{stateKey})."""
+        key = (state_key,) if state_key else ()
+        path = _V3 + _path("rooms", room_id, "state", event_type, *key)
+        event: Json = await self._exchange.read(Request("GET", f"{path}?format=event"))
+        about = (event.get("type"), event.get("state_key"))
+        is_it = about == (event_type, state_key) and isinstance(
+            event.get("sender"), str
+        )
+        return event if is_it else None
+
     async def messages(
         self,
         room_id: str,

@@ -218,14 +218,15 @@ class Read(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The last word of its path."""
-        return self.path.rpartition("/")[2]
+        """The last word of its path; `state` also of a single state event."""
+        whole, _, _ = self.path.partition("/state/")
+        return "state" if whole != self.path else whole.rpartition("/")[2]
 
     @property
     def room(self) -> str | None:
         """Whose state it is."""
         parts = unquote(self.path).split("/")
-        return parts[-2] if self.name == "state" else None
+        return parts[parts.index("rooms") + 1] if self.name == "state" else None
 
     def matches(self, seen: Seen) -> bool:
         return (seen.method, seen.path) == (self.method, self.path)

@@ -280,6 +280,30 @@ ROOM = 40 * 50_000
 """Bytes of state in a room that is larger than it needs to be."""
 
 
+async def test_a_room_that_was_filled_before_the_bot_came(
+    city: City, platform: Backend
+) -> None:
+    """Who made it is all that the bot wants to know of a stranger's room."""
+    owner, _, (chat,) = await city.home("alice")
+    mallory = Person(await city.person("mallory"))
+    hoard = [
+        {
+            "type": "org.example.hoard",
+            "state_key": f"{n}",
+            "content": {"x": "x" * 50_000},
+        }
+        for n in range(20)
+    ]
+    async with living(city, platform) as bot:
+        await exchange(Person(owner), chat)
+        before = bot._wire.received
+        direct = await mallory.direct(city.bot, initial_state=hoard)
+        await mallory.hears(direct)
+        await exchange(Person(owner), chat)
+        assert bot._wire.received - before < ROOM / 4
+    assert direct not in city.rows()
+
+
 async def test_a_huge_room_is_read_once(city: City, platform: Backend) -> None:
     """What happens in a user's own room makes the bot read no more than that, and of all
     that stands there a look at everything keeps next to nothing."""

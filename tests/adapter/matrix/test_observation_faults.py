@@ -89,8 +89,9 @@ NEVER = 299
 class Fake:
     """A homeserver of one page: what it is told of its rooms, it says.
 
-    `instead` answers in place of an endpoint, by its name or a room's id, the first
-    answers first and the last one for good; `joined` is what /joined_rooms says."""
+    `instead` answers in place of an endpoint, by its name or a room's id, of a single
+    event by that and its type, the first answers first and the last one for good;
+    `joined` is what /joined_rooms says."""
 
     rooms: dict[str, list[Event]] = field(default_factory=dict)
     hidden: set[str] = field(default_factory=set)
@@ -111,15 +112,23 @@ class Fake:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         name = request.path.removeprefix("/_matrix/client/").removeprefix("v3/")
         name = name.removeprefix("rooms/").removesuffix("/state")
+        name, _, single = name.partition("/state/")
+        kind, _, key = single.partition("/")
         if request.method == "POST":
             name = "sliding"
         self.asked[name] += 1
-        if waiting := self.instead.get(name):
+        if waiting := self.instead.get(f"{name} {kind}") or self.instead.get(name):
             said = waiting.pop(0) if len(waiting) > 1 else waiting[0]
             if said.status != NEVER:
                 return said.response()
             await asyncio.sleep(60)
-        return says(self.say(name)).response()
+        said = self.say(name)
+        if single:
+            shown = {(found["type"], found["state_key"]): found for found in said}
+            if (kind, key) not in shown:
+                return refusal(404, "M_NOT_FOUND").response()
+            said = shown[kind, key]
+        return says(said).response()
 
     def say(self, name: str) -> Any:
         match name:
@@ -371,6 +380,68 @@ async def test_one_room(fake: Fake, wire: Wire, said: Said, why: str) -> None:
     assert facts.complete
 
 
+async def test_a_strangers_room_that_keeps_its_state_back(
+    fake: Fake, wire: Wire
+) -> None:
+    """Who made it, and that the bot is in it, is enough: it costs nobody anything."""
+    fake.rooms["!theirs"] = room(tombstone("!chat"), by=ALICE)
+    fake.hidden = {"!theirs"}
+    fake.told("!theirs", SILENCE)
+    create, member, _ = fake.rooms["!theirs"]
+    fake.told("!theirs m.room.create", says(create))
+    fake.told("!theirs m.room.member", says(member))
+    found = (await honest(wire)).rooms["!theirs"]
+    assert isinstance(found, Present)
+    assert found.room.create.cause.sender == ALICE
+
+
+@pytest.mark.parametrize(
+    ("member", "found"),
+    [
+        (refusal(404, "M_NOT_FOUND"), Unknown("the bot has no member event")),
+        (HTML, Unknown("state: 502")),
+        (says({"membership": "join"}), Unknown("state: timeout")),
+        (refusal(403, "M_FORBIDDEN"), Unknown("state: 403")),
+    ],
+)
+async def test_a_strangers_room_without_the_bots_membership(
+    fake: Fake, wire: Wire, member: Said, found: Unknown
+) -> None:
+    """Nobody knows then whether the bot is in it. A server that gives single events
+    without their senders is asked for all of the state."""
+    fake.rooms["!theirs"] = room(by=ALICE)
+    fake.hidden = {"!theirs"}
+    fake.told("!theirs", SILENCE)
+    fake.told("!theirs m.room.create", says(fake.rooms["!theirs"][0]))
+    fake.told("!theirs m.room.member", member)
+    assert (await honest(wire)).rooms["!theirs"] == found
+
+
+@pytest.mark.parametrize(
+    "create",
+    [
+        event("m.room.create", "", ALICE, type="m.space"),
+        {"room_version": "11"},
+        {**event("m.room.create", "", ALICE), "type": "m.room.name"},
+        {**event("m.room.create", "", ALICE), "sender": 7},
+    ],
+)
+async def test_a_first_event_that_says_too_little(
+    fake: Fake, wire: Wire, create: Event
+) -> None:
+    """A Space is read whole, whoever made it, and so is what shows no sender."""
+    fake.rooms["!space of theirs"] = room(
+        event("m.space.child", "!chat", ALICE, via=["hs"]),
+        by=ALICE,
+        create={"type": "m.space"},
+    )
+    fake.hidden = {"!space of theirs"}
+    fake.told("!space of theirs m.room.create", says(create))
+    found = (await honest(wire)).rooms["!space of theirs"]
+    assert isinstance(found, Present)
+    assert [*found.room.children] == ["!chat"]
+
+
 @pytest.mark.parametrize(
     ("said", "kind"),
     [
@@ -458,6 +529,7 @@ async def test_a_garbled_room(fake: Fake, wire: Wire, channel: Channel) -> None:
     fake.rooms["!garbled"] = [{"type": 3}, None, {}]  # type: ignore[list-item]
     fake.member = lambda room_id: "leave" if room_id == "!kicked" else "join"  # type: ignore[method-assign]
     fake.told("!garbled", says(room()))
+    fake.told("!garbled m.room.create", says(room()[0]))
     facts = await honest(wire, channel=channel)
     assert isinstance(facts.rooms["!garbled"], Present)
     fake.told("!garbled", HTML)

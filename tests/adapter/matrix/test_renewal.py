@@ -265,7 +265,7 @@ async def test_a_room_that_could_not_be_read_is_read_again(
     failing.end()
     asked(proxy)
     await city.once()
-    assert asked(proxy) == ["GET sync", "GET state"]
+    assert asked(proxy) == ["GET sync", "GET m.room.create", "GET state"]
     assert city.rows()[chat]["name"] == "Travel"
     await city.settled()
 

@@ -134,6 +134,7 @@ READS: dict[str, Call] = {
     "whoami": lambda w: w.whoami(),
     "joined_rooms": lambda w: w.joined_rooms(),
     "state": lambda w: w.state("!r"),
+    "state_event": lambda w: w.state_event("!r", "t", "k"),
     "sync_snapshot": lambda w: w.sync_snapshot({}),
     "sliding_sync": lambda w: w.sliding_sync({}),
     "live_token": lambda w: w.live_token(),
@@ -159,7 +160,8 @@ WRITES: dict[str, Call] = {
 ONCE: dict[str, Call] = {"live_sync": lambda w: w.live_sync("s1", {}, 1)} | WRITES
 CALLS = READS | ONCE
 EMPTY_IS_FINE = frozenset(
-    {"invite", "leave", "typing", "put_account_data", "account_data", "versions"}
+    {"invite", "leave", "typing", "put_account_data"}
+    | {"account_data", "versions", "state_event"}
 )
 
 FAULTS: dict[str, tuple[bytes, type[WireError], int]] = {
@@ -339,6 +341,7 @@ PASS = {
     "whoami": http(200, {"user_id": "@b:hs"}),
     "joined_rooms": http(200, {"joined_rooms": []}),
     "state": http(200, [{"type": "m.room.create"}]),
+    "state_event": http(200, {"type": "t", "state_key": "k", "sender": "@a:hs"}),
     "sync_snapshot": http(200, {"next_batch": "s1"}),
     "live_token": http(200, {"next_batch": "s1"}),
     "sliding_sync": http(200, {"pos": "1"}),
@@ -729,6 +732,29 @@ async def test_rooms_and_words(bot: Account, person: Account) -> None:
         with pytest.raises(Forbidden):
             await wire.joined_members(room)
     assert list(await person.joined_rooms()) == [room]
+
+
+async def test_single_state_events(bot: Account, person: Account) -> None:
+    """They are as they stand among all of them, with their senders."""
+    room = await person.create_room(name="Theirs", invite=[bot.user_id])
+    async with wire_of(bot) as wire:
+        await wire.join(room)
+        for kind, key in [("m.room.create", ""), ("m.room.member", bot.user_id)]:
+            found = await wire.state_event(room, kind, key)
+            every = await wire.state(room)
+            (same,) = [e for e in every if (e["type"], e["state_key"]) == (kind, key)]
+            assert found is not None
+            names = ("sender", "content", "event_id", "origin_server_ts")
+            assert [found[name] for name in names] == [same[name] for name in names]
+        with pytest.raises(NotFound):
+            await wire.state_event(room, "m.room.encryption")
+        await person.kick(room, bot.user_id)
+        found = await wire.state_event(room, "m.room.member", bot.user_id)
+        assert found is not None
+        assert (found["sender"], found["content"]["membership"]) == (
+            person.user_id,
+            "leave",
+        )
 
 
 async def test_names(bot: Account, person: Account) -> None:
