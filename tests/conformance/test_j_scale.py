@@ -172,6 +172,7 @@ async def test_66_a_thousand_homes_are_one_snapshot(
             "POST unstable/org.matrix.simplified_msc3575/sync": math.ceil(
                 (len({*rows, foreign}) - len(hidden)) / WINDOW
             ),
+            "GET v3/rooms/*/state/m.room.create": len(hidden),
             "GET v3/rooms/*/state": len(hidden),
         }
         found = {room: Bound.of(row) for room, row in city.rows().items()}
