@@ -25,11 +25,16 @@ AGE: Final = 1_700_000_000_000
 
 
 class Windows(NamedTuple):
-    """The answers of a server to a sliding sync of everything, in one file."""
+    """The answers of a server to a sliding sync of everything, in one file, and beside it
+    that to /joined_rooms."""
 
     path: Path
     starts: tuple[int, ...]
     rooms: int
+
+    @property
+    def joined(self) -> Path:
+        return self.path.with_suffix(".joined")
 
     def bodies(self) -> Iterator[bytes]:
         with self.path.open("rb") as file:
@@ -157,8 +162,10 @@ def _home(scribe: Scribe, number: int) -> Iterator[tuple[str, list[dict[str, Any
 def written(rooms: int, path: Path) -> Windows:
     """Write the world as a server would answer."""
     starts, batch = [0], {}
+    joined: list[str] = []
     with path.open("wb") as file:
         for number, (room_id, state) in enumerate(world(rooms), 1):
+            joined.append(room_id)
             batch[room_id] = {
                 "name": "x",
                 "initial": True,
@@ -175,7 +182,9 @@ def written(rooms: int, path: Path) -> Windows:
                 file.write(orjson.dumps(body))
                 starts.append(file.tell())
                 batch = {}
-    return Windows(path, tuple(starts), rooms)
+    made = Windows(path, tuple(starts), rooms)
+    made.joined.write_bytes(orjson.dumps({"joined_rooms": joined}))
+    return made
 
 
 def kept(rooms: int, folder: Path) -> Windows:
@@ -195,9 +204,9 @@ class CannedWire:
 
     def __init__(self, windows: Windows) -> None:
         self.requests = self.received = 0
-        self._joined: frozenset[str] = frozenset()
         self._windows = windows
         self._bodies = windows.bodies()
+        self._renamed: dict[str, list[dict[str, Any]]] = {}
 
     async def live_token(self) -> str:
         return "s1"
@@ -209,7 +218,30 @@ class CannedWire:
         return True
 
     async def joined_rooms(self) -> frozenset[str]:
-        return self._joined
+        found = orjson.loads(self._windows.joined.read_bytes())["joined_rooms"]
+        if not all(isinstance(room, str) for room in found):
+            raise AssertionError(found)
+        return frozenset(found)
+
+    async def state(self, room_id: str) -> list[dict[str, Any]]:
+        """Of a room that was renamed."""
+        return self._renamed[room_id]
+
+    def rename(self) -> str:
+        """From now on the first chat of all has another name; which that is."""
+        rooms = orjson.loads(next(self._windows.bodies()))["rooms"]
+        chats = {
+            room_id: room["required_state"]
+            for room_id, room in rooms.items()
+            if "type" not in room["required_state"][0]["content"]
+        }
+        room_id: str = next(iter(chats))
+        renamed = {"content": {"name": "Renamed"}, "event_id": "$renamed"}
+        self._renamed[room_id] = [
+            event | renamed if event["type"] == "m.room.name" else event
+            for event in chats[room_id]
+        ]
+        return room_id
 
     async def sliding_sync(self, body: Mapping[str, Any]) -> Any:
         await asyncio.sleep(0)
@@ -222,10 +254,3 @@ class CannedWire:
         """Nothing ever happens here."""
         del sync_filter
         return {"next_batch": since}
-
-    def prepare(self) -> None:
-        """Know the joined rooms, which is no part of what is measured."""
-        ids: set[str] = set()
-        for body in self._windows.bodies():
-            ids.update(orjson.loads(body)["rooms"])
-        self._joined = frozenset(ids)

@@ -12,9 +12,12 @@ import statistics
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 T = TypeVar("T")
+
+LEAST_NOISE: Final = 0.05
+"""Of a limit: rounds that agree by chance must not make a fault of less."""
 
 
 class Sense(StrEnum):
@@ -30,6 +33,11 @@ class Goal(NamedTuple):
     sense: Sense = Sense.AT_MOST
     so_far: float | None = None
     """How near it is, where it is not reached yet: farther off again would be a fault."""
+
+    @property
+    def is_count(self) -> bool:
+        """The same in every run, on any machine."""
+        return self.unit in ("", "B")
 
     def __str__(self) -> str:
         return f"{self.sense} {self.limit:,g} {self.unit}".rstrip()
@@ -87,8 +95,9 @@ class Row:
     @property
     def is_worse(self) -> bool:
         """Farther off than it ever was, by more than the noise."""
-        known = self.goal.so_far
-        return self._beyond(self.goal.limit if known is None else known) > self.noise
+        known = self.goal.limit if self.goal.so_far is None else self.goal.so_far
+        least = 0.0 if self.goal.is_count else LEAST_NOISE * known
+        return self._beyond(known) > max(self.noise, least)
 
     def _beyond(self, limit: float) -> float:
         """By how much the median is on the wrong side of `limit`."""

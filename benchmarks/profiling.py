@@ -19,7 +19,7 @@ from typing import Final
 from adapter.cli.account import http_session
 from benchmarks.registry import PROFILES
 from benchmarks.setting import CACHE, FULL, setting
-from benchmarks.world import told
+from benchmarks.world import HOMESERVER, told
 
 PY_SPY: Final = Path(sys.executable).with_name("py-spy")
 FOLDER: Final = Path("docs/profiles")
@@ -48,7 +48,7 @@ async def record(spaces: int) -> None:
 async def work(name: str, url: str, scratch: Path) -> None:
     """What is watched."""
     async with http_session() as session:
-        large, _ = told(scratch / "homeserver", url, session)
+        large, _ = told(scratch / HOMESERVER, url, session)
         await PROFILES[name](large, scratch)
 
 

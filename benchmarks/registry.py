@@ -26,6 +26,8 @@ class Part(NamedTuple):
 
     numbers: tuple[int, ...]
     measure: Callable[[Setting], Awaitable[Outcome]]
+    is_quick: bool = True
+    """A small world shows it, as a ratio."""
 
 
 PARTS: Final = (
@@ -36,7 +38,7 @@ PARTS: Final = (
     Part((9,), exports.measure),
     Part((10,), onboarding.measure),
     Part((11,), messages.measure),
-    Part((12,), command_line.measure),
+    Part((12,), command_line.measure, is_quick=False),
 )
 
 PROFILES: Final[Mapping[str, Callable[[World, Path], Awaitable[None]]]] = {

@@ -20,6 +20,8 @@ from adapter.platform.echo import echo
 
 PATIENCE: Final = 120.0
 """Seconds until a start counts as failed, and the benchmark with it."""
+CALM: Final = 0.5
+"""Seconds after the first answer until the start is over in every respect."""
 
 
 class Start(NamedTuple):
@@ -29,6 +31,8 @@ class Start(NamedTuple):
     """Until the bot said that it is ready."""
     answered: float
     """Until the answer to a word that was said then had arrived."""
+    word: float = 0.0
+    """That another word took, and its answer, when nothing else was left to do."""
 
 
 async def start(account: Account, database: Path, person: Person, room: str) -> Start:
@@ -39,7 +43,12 @@ async def start(account: Account, database: Path, person: Person, room: str) -> 
         await person.say(room, "ping")
         await person.hears(room)
         answered = time.perf_counter()
-    return Start(ready - began, answered - began)
+        await asyncio.sleep(CALM)
+        said = time.perf_counter()
+        await person.say(room, "pong")
+        await person.hears(room)
+        word = time.perf_counter() - said
+    return Start(ready - began, answered - began, word)
 
 
 @asynccontextmanager

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -50,10 +51,16 @@ class Setting:
     """What is kept from run to run."""
     scratch: Path
     """What is gone after this one."""
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     async def account(self, name: str) -> Account:
         """A new account, in no room."""
-        return Account(self.server.url, await self.server.register(name), self.session)
+        login = await self.server.register(f"{name}-{next(self._numbers)}")
+        return Account(self.server.url, login, self.session)
+
+    def folder(self) -> Path:
+        """A new one, which is gone after this run, too."""
+        return Path(tempfile.mkdtemp(dir=self.scratch))
 
 
 @asynccontextmanager

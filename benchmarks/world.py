@@ -29,6 +29,8 @@ VERSION: Final = 1
 AT_ONCE: Final = 4
 """People whose rooms are made at the same time."""
 IDENTITY: Final = "io.spacekeeper.identity"
+HOMESERVER: Final = "homeserver"
+"""The folder, in that of a run, that the homeserver has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +71,19 @@ async def home(bot: Account, owner: Account, chats: int) -> list[str]:
     return rooms
 
 
-async def make_space(bot: Account, owner: str) -> str:
+async def make_space(bot: Account, owner: str, *, invite: bool = True) -> str:
     return await bot.create_room(
         version="11",
         name=owner,
         room_type="m.space",
         creation_content={IDENTITY: {"v": 1, "owner": owner, "kind": "space"}},
-        invite=[owner],
+        invite=[owner] if invite else [],
     )
 
 
-async def make_chat(bot: Account, owner: str, space: str, number: int) -> str:
+async def make_chat(
+    bot: Account, owner: str, space: str, number: int, *, invite: bool = True
+) -> str:
     """A chat that knows its Space; the Space does not know it yet."""
     identity = {
         "v": 1,
@@ -98,7 +102,7 @@ async def make_chat(bot: Account, owner: str, space: str, number: int) -> str:
         name=f"Chat {number}",
         creation_content={IDENTITY: identity},
         initial_state=[parent],
-        invite=[owner],
+        invite=[owner] if invite else [],
     )
 
 
@@ -115,7 +119,7 @@ async def worlds(
     if not (kept / "worlds.json").exists():
         shutil.rmtree(kept, ignore_errors=True)
         await _make(kept, spaces, chats)
-    copy = scratch / "homeserver"
+    copy = scratch / HOMESERVER
     shutil.copytree(kept, copy)
     async with homeserver(copy) as server, http_session() as session:
         found = told(copy, server.url, session)

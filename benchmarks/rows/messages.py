@@ -40,7 +40,7 @@ IN_A_ROW: Final = 10
 ROOMS, QUICK_ROOMS = 20, 5
 AT_ONCE: Final = 5
 """Messages in each room of one burst."""
-BURSTS: Final = 3
+BURSTS: Final = 7
 
 _FILTER: Final[Json] = {
     "presence": {"types": []},
@@ -126,8 +126,8 @@ async def measure(setting: Setting) -> Outcome:
         "bare": Contestant(talker, await plain_rooms(bare, person, count)),
     }
     async with (
-        our_bot(ours, setting.scratch),
-        bare_bot(bare, setting.scratch),
+        our_bot(ours, setting.folder()),
+        bare_bot(bare, setting.folder()),
         listening(talker),
     ):
         ways = await in_turn(

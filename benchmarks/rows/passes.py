@@ -1,19 +1,21 @@
 """Rows 4 and 5: what a timer's pass costs when nothing changed, and when a little did.
 
-Requests and rows are counted, CPU is timed: what else runs on the machine, and how long
-the server takes, is not in it.
+Requests and rows are counted, CPU is timed, in a process for each world and round: what
+else runs on the machine, and how long the server takes, is not in it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Final, NamedTuple
 
+from adapter.cli.account import http_session
 from adapter.cli.session import logged_in
 from adapter.matrix.facts import EventTypes
 from adapter.matrix.following import Follower
@@ -22,11 +24,14 @@ from adapter.matrix.settings import ReconcileSettings
 from adapter.matrix.store import Store
 from adapter.matrix.wire import Wire
 from benchmarks.harness import Goal, Outcome, Row, at_most, in_turn, ratios, seconds
+from benchmarks.processes import alone
 from benchmarks.setting import Setting
-from benchmarks.world import World
+from benchmarks.world import HOMESERVER, World, told
 
-DRIFTED: Final = 10
+DRIFTED, QUICK_DRIFTED = (1, 10, 50), (1, 10)
 """Rooms that have another name than before. The small world has as many chats."""
+COMPARED: Final = 10
+"""As many drifted rooms cost the same in both worlds."""
 
 
 class Cost(NamedTuple):
@@ -46,7 +51,6 @@ class Passes:
 
     def __init__(self, world: World, wire: Wire, store: Store) -> None:
         self._world = world
-        self._names = (f"renamed {number}" for number in count(1))
         self._wire = wire
         self._follower = Follower(
             Reconciler(
@@ -60,7 +64,7 @@ class Passes:
 
     async def after(self, drifted: int) -> Cost:
         """One pass of the timer, after so many rooms got another name."""
-        name = next(self._names)
+        name = uuid.uuid4().hex  # one that is there already would change nothing
         for room in self._world.chats[:drifted]:
             await self._world.bot.put_state(room, "m.room.name", {"name": name})
         wire = self._wire
@@ -92,50 +96,68 @@ async def passes(world: World, folder: Path) -> AsyncIterator[Passes]:
 
 
 async def measure(setting: Setting) -> Outcome:
-    large, small = setting.large, setting.small
-    async with (
-        passes(large, setting.scratch) as of_large,
-        passes(small, setting.scratch) as of_small,
-    ):
-        found = await in_turn(
-            setting.pace.rounds,
-            {
-                "still": lambda: of_large.after(drifted=0),
-                "still, small": lambda: of_small.after(drifted=0),
-                "drifted": lambda: of_large.after(DRIFTED),
-                "drifted, small": lambda: of_small.after(DRIFTED),
-            },
+    drifts = QUICK_DRIFTED if setting.pace.quick else DRIFTED
+    place = setting.scratch / HOMESERVER
+
+    def of(number: int) -> Callable[[], Awaitable[Costs]]:
+        return lambda: asyncio.to_thread(
+            alone, costs, place, setting.server.url, number, setting.scratch, drifts
         )
-    still, drifted = (
-        Sizes(large, small, found[name], found[f"{name}, small"])
-        for name in ("still", "drifted")
-    )
-    return Outcome((*_still(still), *_drifted(drifted)))
+
+    found = await in_turn(setting.pace.rounds, {"large": of(0), "small": of(1)})
+    sizes = Sizes(setting.large.rooms, setting.small.rooms, **found)
+    drifted = [row for k in drifts for row in _drifted(sizes, k)]
+    return Outcome((*_still(sizes), *drifted, _compared(sizes)))
+
+
+Costs = dict[int, Cost]
+"""Drifted rooms -> what the pass after that took."""
+
+
+def costs(
+    place: Path, url: str, number: int, folder: Path, drifts: Sequence[int]
+) -> Costs:
+    """The passes over a world of the homeserver in `place`, in this process."""
+    return asyncio.run(_costs(place, url, number, folder, drifts))
+
+
+async def _costs(
+    place: Path, url: str, number: int, folder: Path, drifts: Sequence[int]
+) -> Costs:
+    async with (
+        http_session() as session,
+        passes(told(place, url, session)[number], folder) as timer,
+    ):
+        await timer.after(drifted=1)  # whatever is made once is made by then
+        return {drifted: await timer.after(drifted) for drifted in (0, *drifts)}
 
 
 class Sizes(NamedTuple):
     """The same passes over both worlds."""
 
-    large: World
-    small: World
-    costs: Sequence[Cost]
-    small_costs: Sequence[Cost]
+    rooms: int
+    small_rooms: int
+    large: Sequence[Costs]
+    small: Sequence[Costs]
 
 
 def _still(found: Sizes) -> list[Row]:
-    what = f"a pass, nothing changed, {found.large.rooms:,} rooms"
-    requests = [cost.requests for cost in found.costs]
-    received = [cost.received for cost in found.costs]
-    cpu, small_cpu = (
-        [cost.cpu for cost in costs] for costs in (found.costs, found.small_costs)
-    )
+    what = f"a pass, nothing changed, {found.rooms:,} rooms"
+    still = [costs[0] for costs in found.large]
+    cpu = [cost.cpu for cost in still]
+    small_cpu = [costs[0].cpu for costs in found.small]
     return [
-        _counted(4, f"{what}: requests", requests, at_most(1, "")),
-        _counted(4, f"{what}: bytes", received, at_most(1024, "B")),
+        _counted(4, f"{what}: requests", [c.requests for c in still], at_most(1, "")),
+        _counted(
+            4,
+            f"{what}: bytes of the answer",
+            [cost.received for cost in still],
+            at_most(1024, "B"),
+        ),
         Row(
             4,
             f"{what}: CPU",
-            f"the same, {found.small.rooms:,} rooms",
+            f"the same, {found.small_rooms:,} rooms",
             at_most(1),
             ratios(cpu, small_cpu),
             f"{seconds(cpu)} / {seconds(small_cpu)}",
@@ -143,25 +165,30 @@ def _still(found: Sizes) -> list[Row]:
     ]
 
 
-def _drifted(found: Sizes) -> list[Row]:
-    what = f"a pass, {DRIFTED} rooms changed, {found.large.rooms:,} rooms"
-    requests = [cost.requests for cost in found.costs]
-    rows = [cost.rows for cost in found.costs]
-    received, small_received = (
-        [cost.received for cost in costs] for costs in (found.costs, found.small_costs)
-    )
+def _drifted(found: Sizes, drifted: int) -> list[Row]:
+    changed = "1 room" if drifted == 1 else f"{drifted} rooms"
+    what = f"a pass, {changed} changed, {found.rooms:,} rooms"
+    these = [costs[drifted] for costs in found.large]
+    requests, rows = [cost.requests for cost in these], [cost.rows for cost in these]
     return [
-        _counted(5, f"{what}: requests", requests, at_most(DRIFTED + 1, "")),
-        _counted(5, f"{what}: rows written", rows, at_most(DRIFTED, "")),
-        Row(
-            5,
-            f"{what}: bytes",
-            f"the same, {found.small.rooms:,} rooms",
-            at_most(1.1),
-            ratios(received, small_received),
-            f"{median(received):,.0f} B / {median(small_received):,.0f} B",
-        ),
+        _counted(5, f"{what}: requests", requests, at_most(drifted + 1, "")),
+        _counted(5, f"{what}: rows written", rows, at_most(drifted, "")),
     ]
+
+
+def _compared(found: Sizes) -> Row:
+    received, small_received = (
+        [costs[COMPARED].received for costs in several]
+        for several in (found.large, found.small)
+    )
+    return Row(
+        5,
+        f"a pass, {COMPARED} rooms changed, {found.rooms:,} rooms: bytes of the answers",
+        f"the same, {found.small_rooms:,} rooms",
+        at_most(1.1),
+        ratios(received, small_received),
+        f"{median(received):,.0f} B / {median(small_received):,.0f} B",
+    )
 
 
 def _counted(number: int, what: str, counts: Sequence[int], goal: Goal) -> Row:

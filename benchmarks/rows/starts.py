@@ -21,7 +21,6 @@ from benchmarks.harness import (
     Row,
     at_least,
     at_most,
-    differences,
     in_turn,
     ratios,
     seconds,
@@ -37,8 +36,10 @@ SMALL: Final = "ours, restart, small world"
 AT_ONCE: Final = "bare request, one answer"
 WINDOWS: Final = f"bare requests, {WINDOW} rooms each"
 
-WATCHED: Final = 5
-"""Starts in one flame graph."""
+WATCHED, WATCHED_AGAIN = 5, 30
+"""Starts in one flame graph, and restarts, which are short."""
+MANY: Final = 21
+"""Rounds of what is short, and compared with its like."""
 
 
 class Starts:
@@ -74,19 +75,14 @@ async def cold_starts(world: World, folder: Path) -> None:
 
 async def restarts(world: World, folder: Path) -> None:
     starts = Starts(world, folder)
-    for _ in range(WATCHED):
+    for _ in range(WATCHED_AGAIN):
         await starts.again()
 
 
 async def measure(setting: Setting) -> Outcome:
-    quick = setting.pace.quick
-    return await (_measure_growth(setting) if quick else _measure_whole(setting))
-
-
-async def _measure_whole(setting: Setting) -> Outcome:
     large, small = setting.large, setting.small
     ours, ours_small = (Starts(world, setting.scratch) for world in (large, small))
-    peers = await installed(setting.cache)
+    peers = [] if setting.pace.quick else await installed(setting.cache)
     login = login_file(large.bot, setting.scratch)
 
     def knowing(peer: Peer) -> Contestant:
@@ -99,51 +95,20 @@ async def _measure_whole(setting: Setting) -> Outcome:
             WINDOWS: lambda: _bare(large, WINDOW),
             COLD: ours.cold,
             RESTART: ours.again,
-            SMALL: ours_small.again,
             **{peer.name: knowing(peer) for peer in peers},
         },
     )
+    await ours_small.cold()
+    again = await in_turn(MANY, {RESTART: ours.again, SMALL: ours_small.again})
     rows = (
         _cold(found, large),
         *(_peer(found, peer) for peer in peers),
         *_restart(found),
-        _growth(found, large, small),
+        _growth(again, large, small),
     )
-    bars = {name: _answered(starts) for name, starts in found.items()}
+    bars = {name: _answered(starts) for name, starts in (found | again).items()}
     title = f"Until {large.rooms:,} rooms are known (ours: and a word is answered)"
     return Outcome(rows, Chart("starts", title, "s", bars))
-
-
-async def _measure_growth(setting: Setting) -> Outcome:
-    """What a small world can show: what it costs that there are more rooms.
-
-    What a start costs anyway is too much beside so few."""
-    large, small = setting.large, setting.small
-    ours, ours_small = (Starts(world, setting.scratch) for world in (large, small))
-    found = await in_turn(
-        setting.pace.rounds,
-        {
-            AT_ONCE: lambda: _bare(large, None),
-            f"{AT_ONCE}, small world": lambda: _bare(small, None),
-            COLD: ours.cold,
-            f"{COLD}, small world": ours_small.cold,
-            RESTART: ours.again,
-            SMALL: ours_small.again,
-        },
-    )
-    more, bare_more = (
-        differences(_ready(found[name]), _ready(found[f"{name}, small world"]))
-        for name in (COLD, AT_ONCE)
-    )
-    row = Row(
-        1,
-        f"cold start, ready, for {large.rooms - small.rooms:,} rooms more",
-        AT_ONCE,
-        at_most(1.2),
-        ratios(more, bare_more),
-        f"{seconds(more)} / {seconds(bare_more)}",
-    )
-    return Outcome((row, _growth(found, large, small)))
 
 
 Contestant = Callable[[], Awaitable[Start]]
@@ -186,6 +151,7 @@ def _peer(found: Found, peer: Peer) -> Row:
 
 
 def _restart(found: Found) -> list[Row]:
+    word = seconds([start.word for start in found[RESTART]])
     return [
         Row(
             3,
@@ -193,9 +159,12 @@ def _restart(found: Found) -> list[Row]:
             "cold start",
             at_least(30),
             ratios(take(found[COLD]), take(found[RESTART])),
-            f"{seconds(take(found[RESTART]))} / {seconds(take(found[COLD]))}",
+            f"{seconds(take(found[RESTART]))}{more} / {seconds(take(found[COLD]))}",
         )
-        for until, take in (("ready", _ready), ("answered", _answered))
+        for until, more, take in (
+            ("ready", "", _ready),
+            ("answered", f" (a word alone: {word})", _answered),
+        )
     ]
 
 
