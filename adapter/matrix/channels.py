@@ -1,25 +1,31 @@
 """How a snapshot of all rooms is had: sliding sync, filtered /sync, or none at all.
 
-A channel answers with the events of every room that it shows; what they mean is for
-`facts`, and what it does not show is for `observation`, which reads it room by room.
-The functions that read an answer are pure, and raise `Unexpected` on one that cannot
-be read as a whole; a room that cannot be read is there, without events.
+A channel answers with a fact for every room that it shows; what it does not show is for
+`observation`, which reads it room by room. The functions that read an answer are pure,
+and raise `Unexpected` on one that cannot be read as a whole; a room that cannot be read
+is there, without events.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from enum import StrEnum
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from adapter.matrix.errors import Unexpected
-from adapter.matrix.facts import CHILD, MEMBER, EventTypes
+from adapter.matrix.errors import Unexpected, WireError
+from adapter.matrix.facts import CHILD, MEMBER, EventTypes, Fact
 from adapter.matrix.wire import Wire
 
-Events = list[dict[str, Any]]
+T = TypeVar("T")
+
+Events = list[Any]
+Reading = Callable[[str, Events], Fact]
+"""Makes a fact of the state events of a room."""
 
 WINDOW: Final = 500
 """Rooms in one answer of sliding sync: small enough for a server to answer soon."""
+_SLICE: Final = 50  # rooms that are read in one go
 
 
 class Channel(StrEnum):
@@ -36,8 +42,7 @@ class Channel(StrEnum):
 class Seen(NamedTuple):
     """What a snapshot showed."""
 
-    rooms: Mapping[str, Events]
-    """State events by room, the newer of two later in the list."""
+    rooms: Mapping[str, Fact]
     invited: frozenset[str] = frozenset()
     """Rooms that the account is invited to. Nobody vouches for what an invite shows."""
     whole: bool = True
@@ -47,44 +52,61 @@ class Seen(NamedTuple):
 class Snapshot(Protocol):
     """One channel."""
 
-    async def __call__(self, wire: Wire, types: EventTypes) -> Seen:
+    async def __call__(self, wire: Wire, types: EventTypes, read: Reading) -> Seen:
         """Everything the server shows now; raise `WireError` if it is not whole."""
         ...
 
 
+class Part(NamedTuple):
+    """What one answer shows."""
+
+    rooms: Mapping[str, Events]
+    """State events by room, the newer of two later in the list. Whoever reads them drops
+    whatever else a server puts there."""
+    invited: frozenset[str] = frozenset()
+
+
 class Window(NamedTuple):
-    """One answer of sliding sync, and of how many rooms it is a part."""
+    """One answer of sliding sync."""
 
+    part: Part
     total: int
-    seen: Seen
+    """Of how many rooms it is a part."""
+    end: int
+    """How many of them were asked for so far."""
 
 
-async def sliding_sync(wire: Wire, types: EventTypes) -> Seen:
+async def sliding_sync(wire: Wire, types: EventTypes, read: Reading) -> Seen:
     """A snapshot by simplified sliding sync (MSC4186), window by window.
 
     Each window is asked for afresh, without a position: Synapse copies what it knows of
     a connection at every step, so that the steps would cost more and more. Rooms move
     between the windows meanwhile; what was missed shows in `count`, and is had by
     asking once for all. It does not list rooms that the account left by itself."""
-    rooms: dict[str, Events] = {}
+    rooms: dict[str, Fact] = {}
     invited: set[str] = set()
 
-    async def add(first: int, end: int) -> int:
+    async def asked(first: int, end: int) -> Window:
         answer = await wire.sliding_sync(window_request(types, first, end))
-        total, seen = read_window(answer, types)
-        for room_id, events in seen.rooms.items():
-            # A room may come twice, and the later is the newer.
-            rooms[room_id] = rooms.get(room_id, []) + events
-        invited.difference_update(seen.rooms)
-        invited.update(seen.invited)
-        return total
+        return Window(read_window(answer), listed(answer), end)
 
-    first, count = 0, 1
-    while first < count:
-        count = await add(first, first + WINDOW)
-        first += WINDOW
+    async def add(part: Part) -> None:
+        # A room may come twice, and the later is the newer.
+        rooms.update(await _read(part, read))
+        invited.difference_update(part.rooms)
+        invited.update(part.invited)
+
+    window = await asked(0, WINDOW)
+    while window.end < window.total:
+        # The server is at the next while this one is read.
+        ahead = asked(window.end, window.end + WINDOW)
+        window = await _while(add(window.part), ahead)
+    await add(window.part)
+    count = window.total
     if len(rooms.keys() | invited) < count:
-        count = await add(0, count + WINDOW)
+        window = await asked(0, count + WINDOW)
+        await add(window.part)
+        count = window.total
     got = len(rooms.keys() | invited)
     if got < count:
         what = f"sliding sync showed {got} of {count} rooms"
@@ -92,17 +114,17 @@ async def sliding_sync(wire: Wire, types: EventTypes) -> Seen:
     return Seen(without(rooms, invited), frozenset(invited))
 
 
-async def filtered_sync(wire: Wire, types: EventTypes) -> Seen:
+async def filtered_sync(wire: Wire, types: EventTypes, read: Reading) -> Seen:
     """A snapshot by one /sync without `since`, with a filter.
 
     It says which rooms there are, and not for certain what is in them: of events that
     crossed each other Synapse shows the state before the newest alone, without the
     others (MSC4222 would mend that, and is off by default)."""
-    answer = await wire.sync_snapshot(sync_filter(types))
-    return read_sync(answer, types)._replace(whole=False)
+    part = read_sync(await wire.sync_snapshot(sync_filter(types)))
+    return Seen(await _read(part, read), part.invited, whole=False)
 
 
-async def no_snapshot(wire: Wire, types: EventTypes) -> Seen:
+async def no_snapshot(wire: Wire, types: EventTypes, read: Reading) -> Seen:
     """Nothing: what is not in a snapshot is read room by room."""
     return Seen({})
 
@@ -148,27 +170,21 @@ def window_request(types: EventTypes, first: int, end: int) -> dict[str, Any]:
     return {"lists": {"all": window}}
 
 
-def read_sync(body: Mapping[str, Any], types: EventTypes) -> Seen:
+def read_sync(body: Mapping[str, Any]) -> Part:
     """Read an answer of /sync. An account without rooms has no key `rooms` in it.
 
-    State events of the timeline are newer than those of `state`. What a server sends
-    against the filter is dropped here."""
-    wanted = frozenset(types.state())
+    State events of the timeline are newer than those of `state`."""
     sections = _mapping(body.get("rooms", {}), "rooms")
     rooms: dict[str, Events] = {}
     for name in ("leave", "join"):
         for room_id, room in _mapping(sections.get(name, {}), name).items():
-            rooms[room_id] = [
-                *_state(_inner(room, "state"), wanted),
-                *_state(_inner(room, "timeline"), wanted),
-            ]
+            rooms[room_id] = [*_inner(room, "state"), *_inner(room, "timeline")]
     invited = frozenset(_mapping(sections.get("invite", {}), "invite"))
-    return Seen(without(rooms, invited), invited)
+    return Part(without(rooms, invited), invited)
 
 
-def read_window(body: Mapping[str, Any], types: EventTypes) -> Window:
+def read_window(body: Mapping[str, Any]) -> Part:
     """Read an answer of sliding sync that has one list, `all`."""
-    wanted = frozenset(types.state())
     rooms: dict[str, Events] = {}
     invited: set[str] = set()
     for room_id, room in listed_rooms(body).items():
@@ -176,8 +192,8 @@ def read_window(body: Mapping[str, Any], types: EventTypes) -> Window:
         if invitation(given) is not None:
             invited.add(room_id)
         else:
-            rooms[room_id] = _state(given.get("required_state"), wanted)
-    return Window(listed(body), Seen(rooms, frozenset(invited)))
+            rooms[room_id] = _events(given.get("required_state"))
+    return Part(rooms, frozenset(invited))
 
 
 def listed(body: Mapping[str, Any]) -> int:
@@ -201,33 +217,44 @@ def invitation(room: Mapping[str, Any]) -> Any:
     return room.get("invite_state", room.get("stripped_state"))
 
 
-def without(
-    rooms: Mapping[str, Events], invited: Collection[str]
-) -> Mapping[str, Events]:
+def without(rooms: Mapping[str, T], invited: Collection[str]) -> Mapping[str, T]:
     """Leave out the invitations: a room that is left and invited to again is both."""
     if not invited:
         return rooms
     return {room_id: rooms[room_id] for room_id in rooms if room_id not in invited}
 
 
-def _state(events: Any, wanted: Collection[str]) -> Events:
-    """Only state events of the types that decide: no message is kept for a moment."""
-    if not isinstance(events, list):
-        return []
-    return [
-        event
-        for event in events
-        if isinstance(event, dict)
-        and isinstance(event.get("state_key"), str)
-        and isinstance(kind := event.get("type"), str)
-        and kind in wanted
-    ]
+async def _while(reading: Awaitable[None], asking: Coroutine[Any, Any, T]) -> T:
+    """What was asked for while something else was read."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            found = group.create_task(asking)
+            await reading
+    except* WireError as errors:
+        first = errors.exceptions[0]
+    else:
+        return found.result()
+    raise first
 
 
-def _inner(room: Any, section: str) -> Any:
-    """The `events` of a section of a room in /sync."""
+async def _read(part: Part, read: Reading) -> dict[str, Fact]:
+    facts: dict[str, Fact] = {}
+    for number, (room_id, events) in enumerate(part.rooms.items(), 1):
+        facts[room_id] = read(room_id, events)
+        events.clear()  # what was read is done with, and all at once would take long
+        if number % _SLICE == 0:
+            await asyncio.sleep(0)  # messages are answered meanwhile
+    return facts
+
+
+def _inner(room: Any, section: str) -> Events:
+    """The events of a section of a room in /sync."""
     found = room.get(section) if isinstance(room, dict) else None
-    return found.get("events") if isinstance(found, dict) else None
+    return _events(found.get("events") if isinstance(found, dict) else None)
+
+
+def _events(found: Any) -> Events:
+    return found if isinstance(found, list) else []
 
 
 def _mapping(value: Any, name: str) -> Mapping[str, Any]:

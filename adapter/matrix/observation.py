@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
-from adapter.matrix.channels import CHANNELS, Channel, Seen
+from adapter.matrix.channels import CHANNELS, Channel, Reading, Seen
 from adapter.matrix.errors import (
     ACCOUNT_WIDE,
     SERVER_WIDE,
@@ -51,7 +51,6 @@ ROUNDS: Final = 50
 PATIENCE: Final = 24
 """How many rooms may get no answer before the server counts as dead."""
 
-_SLICE: Final = 200  # rooms that are parsed in one go
 NOT_IN_IT: Final = "the bot is not in it"
 _INVITED: Final = Unknown("the bot's membership is invite", absent=True)
 
@@ -72,12 +71,16 @@ async def observe(  # noqa: PLR0913 - three of them are for few callers
     (after `RateLimited`, wait as told). With `partial`, a snapshot that fails is made
     up for room by room and the facts are not `complete`: nobody is then `absent`."""
     types = types or EventTypes()
+
+    def read(room_id: str, events: Iterable[Any]) -> Fact:
+        return fact(room_id, events, me, types)
+
     sent, got = wire.requests, wire.received
     await check_account(wire, me)
     before = await wire.joined_rooms()
     complete, seen, after = True, Seen({}), before
     try:
-        seen = await _snapshot(wire, types, channel, before)
+        seen = await _snapshot(wire, types, channel, before, read)
         after = await wire.joined_rooms()
     except ACCOUNT_WIDE:
         raise
@@ -94,8 +97,8 @@ async def observe(  # noqa: PLR0913 - three of them are for few callers
     def is_own(room_id: str) -> bool:
         return room_id in rows or _is_own(facts.get(room_id), me)
 
+    facts = dict(seen.rooms)
     reader = _Reader(wire, me, types, is_nowhere, is_own, seen.invited - joined)
-    facts = await _read_snapshot(seen, me, types)
     doubts = await asyncio.to_thread(doubtful, facts, joined, after, rows, me)
     if not seen.whole:
         doubts |= own(facts, me)
@@ -253,42 +256,40 @@ async def check_account(wire: Wire, me: str) -> None:
 
 
 async def _snapshot(
-    wire: Wire, types: EventTypes, channel: Channel, joined: frozenset[str]
+    wire: Wire,
+    types: EventTypes,
+    channel: Channel,
+    joined: frozenset[str],
+    read: Reading,
 ) -> Seen:
     """A snapshot through `channel`, or through the first that works."""
     if channel is not Channel.AUTO:
-        return await _through(channel, wire, types, joined)
+        return await _through(channel, wire, types, joined, read)
     for tried in (Channel.SLIDING_SYNC, Channel.SYNC):
         try:
             if tried is Channel.SYNC or await wire.supports_sliding_sync():
-                return await _through(tried, wire, types, joined)
+                return await _through(tried, wire, types, joined, read)
         except SERVER_WIDE:
             raise
         except WireError as error:
             log.warning(
                 "snapshot failed", extra={"channel": tried.value, "error": str(error)}
             )
-    return await _through(Channel.STATE, wire, types, joined)
+    return await _through(Channel.STATE, wire, types, joined, read)
 
 
 async def _through(
-    channel: Channel, wire: Wire, types: EventTypes, joined: frozenset[str]
+    channel: Channel,
+    wire: Wire,
+    types: EventTypes,
+    joined: frozenset[str],
+    read: Reading,
 ) -> Seen:
-    seen = await CHANNELS[channel](wire, types)
+    seen = await CHANNELS[channel](wire, types, read)
     if channel is not Channel.STATE and joined and joined.isdisjoint(seen.rooms):
         what = f"the snapshot shows none of the {len(joined)} rooms that the bot is in"
         raise ObservationFailed(what, brief="incomplete")
     return seen
-
-
-async def _read_snapshot(seen: Seen, me: str, types: EventTypes) -> dict[str, Fact]:
-    facts: dict[str, Fact] = {}
-    for number, (room_id, events) in enumerate(seen.rooms.items(), 1):
-        facts[room_id] = fact(room_id, events, me, types)
-        events.clear()  # what was read is done with, and all at once would take long
-        if number % _SLICE == 0:
-            await asyncio.sleep(0)  # messages are answered meanwhile
-    return facts
 
 
 async def _complete(
