@@ -43,6 +43,8 @@ SAMPLED = [Day, Backfill, OldFile]
 """An arrival is a part of a day, and a damaged file is no worse than a lost one."""
 PARTS = 4 if EVERY else 1
 """Of a story's points, each a test of its own: workers share them."""
+MAY_BE_MISSED = 3
+"""Of a part's points that hang on time; of many points, one in twenty."""
 
 Live = Callable[[type[Story], Sequence[Crash]], Awaitable[Lived]]
 
@@ -81,7 +83,7 @@ async def test_killed_at_any_point_nobody_notices(
     figures[SURVIVED] = tally.points - len(tally.missed)
     figures["missed"] = [str(crash) for crash in tally.missed]
     assert [crash for crash in tally.missed if not hangs_on_time(crash)] == []
-    assert len(tally.missed) <= tally.points / 20
+    assert len(tally.missed) <= max(MAY_BE_MISSED, tally.points / 20)
 
 
 def hangs_on_time(crash: Crash) -> bool:
