@@ -21,6 +21,7 @@ from typing import Final, NamedTuple, cast
 
 import orjson
 
+from adapter.cli.garbage import search_seldom
 from adapter.matrix.facts import EventTypes
 from adapter.matrix.following import Follower
 from adapter.matrix.reconciler import Reconciler
@@ -155,6 +156,7 @@ def a_pass(windows: Windows, folder: Path | None = None) -> Cost:
 
 def waits_of_a_pass(windows: Windows) -> Waits:
     """The same, beside which somebody asks again and again."""
+    search_seldom()
     with TemporaryDirectory() as folder:
         return asyncio.run(_waits_of_a_pass(CannedWire(windows), Path(folder)))
 
