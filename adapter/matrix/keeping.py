@@ -66,6 +66,16 @@ class Loaded(NamedTuple):
     have: Rows
 
 
+class Look(NamedTuple):
+    """All facts of a look at everything, as they differ from those that are kept."""
+
+    new: list[KeptFact]
+    gone: list[tuple[str]]
+    """The rooms that are no more."""
+    digest: int
+    """Of all of them."""
+
+
 class Keeper:
     """The tables kept, facts and due of an open cache, for one account of one server."""
 
@@ -132,14 +142,16 @@ class Keeper:
         async with self._store.transaction():
             await self._db.execute("DELETE FROM kept")
 
+    async def compared(self, facts: Collection[KeptFact]) -> Look:
+        """A look at everything, beside what is kept of the last one: to be kept before
+        anything else is."""
+        # Beside the loop, which answers messages meanwhile; and before the transaction,
+        # for which those that write wait.
+        old = await self._facts()
+        return await asyncio.to_thread(_compared, old, facts)
+
     async def keep(
-        self,
-        facts: Collection[KeptFact],
-        rows: Rows,
-        due: Iterable[str],
-        *,
-        token: str,
-        at: int,
+        self, look: Look, rows: Rows, due: Iterable[str], *, token: str, at: int
     ) -> Bookmark:
         """Keep a look at everything, made `at`, and the rows that there are after it, of
         which the version is that of before.
@@ -148,12 +160,12 @@ class Keeper:
         self._version = rows.version
         mark = Bookmark(token, None, at, frozenset(due))
         async with self._store.transaction():
-            # Beside the loop, which answers messages meanwhile.
-            old = await self._facts()
-            new, gone = await asyncio.to_thread(_sorted_out, old, facts)
-            digest = await asyncio.to_thread(_digest, rows.rows.values(), facts)
-            await self._write(new)
-            await self._db.execute_many("DELETE FROM facts WHERE room_id = ?", gone)
+            of_rows = await asyncio.to_thread(digest_of_rows, rows.rows.values())
+            digest = added((of_rows, look.digest))
+            await self._write(look.new)
+            await self._db.execute_many(
+                "DELETE FROM facts WHERE room_id = ?", look.gone
+            )
             await self._db.execute(
                 "INSERT OR REPLACE INTO kept (only, token, fingerprint, digest, whole_at)"
                 " VALUES (1, ?, ?, ?, ?)",
@@ -232,13 +244,10 @@ class Keeper:
         return int(version)
 
 
-def _sorted_out(
-    old: Iterable[KeptFact], new: Collection[KeptFact]
-) -> tuple[list[KeptFact], list[tuple[str]]]:
-    """Those of `new` that are not among `old`, and the rooms that are no more."""
+def _compared(old: Iterable[KeptFact], facts: Collection[KeptFact]) -> Look:
     known = {one.room_id: one for one in old}
-    differ = [one for one in new if known.pop(one.room_id, None) != one]
-    return differ, [(room_id,) for room_id in known]
+    new = [one for one in facts if known.pop(one.room_id, None) != one]
+    return Look(new, [(room_id,) for room_id in known], digest_of_facts(facts))
 
 
 def _digest(rows: Iterable[Row], facts: Iterable[KeptFact]) -> int:

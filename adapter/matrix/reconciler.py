@@ -27,7 +27,7 @@ from adapter.matrix.desired import Finding
 from adapter.matrix.document import finding
 from adapter.matrix.errors import SERVER_WIDE, WireError
 from adapter.matrix.facts import EventTypes, Fact, Facts
-from adapter.matrix.keeping import Keeper, Kept, Rows
+from adapter.matrix.keeping import Keeper, Kept, Look, Rows
 from adapter.matrix.kept import Bookmark, KeptFact, kept_fact
 from adapter.matrix.ledger import Ledger
 from adapter.matrix.observation import Touch, changed, check_account, observe, reread
@@ -248,7 +248,7 @@ class Reconciler:
     async def _keep(
         self,
         seen: Observation,
-        ready: list[KeptFact],
+        ready: Look | list[KeptFact],
         decided: Pass,
         have: Rows,
         report: Report,
@@ -256,7 +256,7 @@ class Reconciler:
         """Keep what was seen, with the rows that this pass has just written."""
         # Beside the loop, which answers messages meanwhile.
         written, due = await asyncio.to_thread(_left, decided, report)
-        if not seen.whole:
+        if not isinstance(ready, Look):
             pairs = [(have.rows.get(room_id), row) for room_id, row in written.items()]
             return await self.keeper.renew(
                 ready, pairs, due, token=seen.token, ahead=seen.ahead
@@ -267,11 +267,12 @@ class Reconciler:
         rows = have._replace(rows={**have.rows, **written})
         return await self.keeper.keep(ready, rows, due, token=seen.token, at=at)
 
-    async def _ready(self, seen: Observation) -> list[KeptFact]:
+    async def _ready(self, seen: Observation) -> Look | list[KeptFact]:
         """What of it the file does not hold yet, as it is kept."""
         facts, kept = seen.facts, self.keeper.kept
         if seen.whole:
-            return await _encoded(facts.rooms, facts.joined)
+            every = await _encoded(facts.rooms, facts.joined)
+            return await self.keeper.compared(every)
         newer = changed(kept.facts, facts) if kept else {}
         return await _encoded(newer, facts.joined)
 

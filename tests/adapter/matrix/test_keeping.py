@@ -54,12 +54,11 @@ async def keep(keeper: Keeper, store: Store, facts: Facts) -> dict[str, Row]:
     """Make the rows what these facts say, and keep both; returns the rows."""
     want = render(facts, {}, ME).rooms
     _, version = await keeper.rows()
+    look = await keeper.compared(kept(facts))
     async with store.transaction():
         await store.carry_out(list(diff({}, want)))
         rows = {r: row._replace(revision=1) for r, row in rows_of(want).items()}
-        mark = await keeper.keep(
-            kept(facts), Rows(rows, version), ["!due"], token=ONE, at=7
-        )
+        mark = await keeper.keep(look, Rows(rows, version), ["!due"], token=ONE, at=7)
     keeper.kept = Kept(mark, facts)
     return rows
 
@@ -132,8 +131,9 @@ async def test_a_second_look_leaves_nothing_of_the_first(
 ) -> None:
     """A room that is in no look any more is not kept."""
     await keep(keeper, store, a_world().facts())
+    nothing = await keeper.compared([])
     async with store.transaction():
-        await keeper.keep([], await keeper.rows(), [], token=TWO, at=8)
+        await keeper.keep(nothing, await keeper.rows(), [], token=TWO, at=8)
     found = await believed(store)
     assert found is not None
     assert len(found.rooms) == 0
