@@ -23,8 +23,9 @@ Events = list[Any]
 Reading = Callable[[str, Events], Fact]
 """Makes a fact of the state events of a room."""
 
-WINDOW: Final = 500
-"""Rooms in one answer of sliding sync: small enough for a server to answer soon."""
+WINDOW: Final = 2000
+"""Rooms in one answer of sliding sync: few enough for a server to answer within seconds,
+and for the event loop to parse in one go (5 MB)."""
 _SLICE: Final = 50  # rooms that are read in one go
 
 

@@ -13,7 +13,6 @@ from statistics import median
 from typing import Final
 
 from adapter.cli.people import Person
-from adapter.matrix.channels import WINDOW
 from benchmarks import floors
 from benchmarks.harness import (
     Chart,
@@ -33,6 +32,8 @@ from benchmarks.world import World
 COLD: Final = "ours, cold start"
 RESTART: Final = "ours, restart"
 SMALL: Final = "ours, restart, small world"
+WINDOW: Final = 500
+"""Rooms in one of several bare requests."""
 AT_ONCE: Final = "bare request, one answer"
 WINDOWS: Final = f"bare requests, {WINDOW} rooms each"
 
