@@ -223,6 +223,11 @@ class Read(NamedTuple):
         return "state" if whole != self.path else whole.rpartition("/")[2]
 
     @property
+    def is_event(self) -> bool:
+        """It asks for a single state event."""
+        return "/state/" in self.path
+
+    @property
     def room(self) -> str | None:
         """Whose state it is."""
         parts = unquote(self.path).split("/")
