@@ -23,7 +23,7 @@ from adapter.matrix.errors import (
     RateLimited,
     WireError,
 )
-from adapter.matrix.facts import Present, shown
+from adapter.matrix.facts import CREATE, Present, shown
 from adapter.matrix.faults import BadValue, StoreError
 from adapter.matrix.following import Follower
 from adapter.matrix.handlers.auth import (
@@ -121,17 +121,24 @@ class Bootstrap(Protocol):
 def due(batch: Batch, me: str) -> list[Item]:
     """What in a batch has to be handled, in order within each room. Pure.
 
-    Nothing from before the bot's own join is."""
+    Nothing from before the bot's own join is, and it does not arrive in what it made."""
     items: list[Item] = [
         Invite(room_id, events) for room_id, events in batch.invited.items()
     ]
     for room_id, update in batch.joined.items():
         events = (*update.state, *update.timeline)
         joined = joined_now(events, me)
-        if joined is not None:
+        if joined is not None and not _is_made(events, me):
             items.append(Arrival(room_id, joined))
         items += _messages(room_id, after_own_join(update.timeline, me), me)
     return items
+
+
+def _is_made(events: Sequence[Json], me: str) -> bool:
+    """The bot made the room: nobody waits there for it, and whoever had it made binds it."""
+    return any(
+        event.get("type") == CREATE and event.get("sender") == me for event in events
+    )
 
 
 def _messages(room_id: str, events: Sequence[Json], me: str) -> list[Message]:

@@ -167,6 +167,24 @@ def shown(fact: Fact | None) -> Room | None:
     return None if fact is None or isinstance(fact, Unknown) else fact.room
 
 
+def cause_of(
+    room: Room, kind: str, key: str, me: str, types: EventTypes
+) -> Cause | None:
+    """Which event stands for this type and state key, as far as the room shows it."""
+    found: Create | Name | Tombstone | Own | Member | Child | None = None
+    if kind == MEMBER:
+        found = room.members.get(key)
+    elif kind == CHILD:
+        found = room.children.get(key)
+    elif kind == types.binding:
+        found = room.binding if key == me else None
+    elif key == "":
+        found = {CREATE: room.create, NAME: room.name, TOMBSTONE: room.tombstone}.get(
+            kind
+        )
+    return found.cause if found else None
+
+
 def is_unread(fact: Fact | None) -> bool:
     """Not looked at, or looked at in vain, and not for so long that it stops counting."""
     return fact is None or (isinstance(fact, Unknown) and not fact.overdue)

@@ -123,6 +123,11 @@ class Follower:
         return None
 
     @property
+    def is_looking(self) -> bool:
+        """A look at everything is under way, and may have seen a room before it changed."""
+        return self._meanwhile is not None
+
+    @property
     def is_outdated(self) -> bool:
         """It is time to look at everything again."""
         return self._reconciler.is_outdated()
@@ -295,9 +300,11 @@ class Follower:
         return isinstance(found, Unknown) and not found.absent
 
     async def read(self, rooms: Collection[str]) -> None:
-        """Read rooms that nobody has seen yet; no pass is made, no row changes."""
+        """Read rooms that nobody has seen yet; no pass is made, no row changes, and what
+        was seen stays due."""
         async with self._turn:
             await self._read(dict.fromkeys(rooms, Touch()))
+            self.revisit(r for r in rooms if isinstance(self.fact(r), Present))
 
     async def _read(self, due: Mapping[str, Touch]) -> bool:
         """Whether they were read as they are: if not, all stays as it was known."""

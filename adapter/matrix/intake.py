@@ -89,7 +89,13 @@ class Intake:
         """Take note of what changed, and ask for a pass over it."""
         for room_id in topology_rooms(batch, self.me, self.types):
             self.dispatcher.company.forget(room_id)
-        rooms = touched(batch, self.follower.facts, self.me, self.types)
+        rooms = touched(
+            batch,
+            self.follower.facts,
+            self.me,
+            self.types,
+            looking=self.follower.is_looking,
+        )
         self.follower.touch(rooms)
         for room_id in rooms:
             self.nudge(room_id)

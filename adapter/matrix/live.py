@@ -133,9 +133,7 @@ def topology_rooms(batch: Batch, me: str, types: EventTypes) -> frozenset[str]:
         for room_id, update in batch.joined.items()
         if update.limited
         or update.unread
-        or any(
-            _decides(event, me, types) for event in (*update.state, *update.timeline)
-        )
+        or any(decides(event, me, types) for event in (*update.state, *update.timeline))
     }
 
 
@@ -260,7 +258,8 @@ def _is_event(event: object) -> bool:
     )
 
 
-def _decides(event: Json, me: str, types: EventTypes) -> bool:
+def decides(event: Json, me: str, types: EventTypes) -> bool:
+    """Whether the room of this event has to be read again because of it."""
     if event["type"] == REDACTION:
         return True
     key = event.get("state_key")

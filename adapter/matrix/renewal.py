@@ -19,6 +19,7 @@ from adapter.matrix.facts import (
     Facts,
     Gone,
     Present,
+    cause_of,
     shown,
 )
 from adapter.matrix.kept import Bookmark
@@ -26,6 +27,7 @@ from adapter.matrix.live import (
     Batch,
     Update,
     changes_filter,
+    decides,
     read_batch,
     topology_rooms,
 )
@@ -74,14 +76,21 @@ def changes(batch: Batch, facts: Facts, me: str, types: EventTypes) -> Changes:
     return Changes(batch.token, rooms, not (batch.joined or batch.left))
 
 
-def touched(batch: Batch, facts: Facts, me: str, types: EventTypes) -> dict[str, Touch]:
+def touched(
+    batch: Batch, facts: Facts, me: str, types: EventTypes, *, looking: bool = False
+) -> dict[str, Touch]:
     """The rooms of a batch that have to be read again, with the events of those that
-    the bot is not in any more."""
+    the bot is not in any more.
+
+    What these facts show already, as what the bot itself wrote and then read, is no news;
+    but while somebody is `looking` at everything, who may have looked there before."""
     found: dict[str, Touch] = {}
     for room_id in topology_rooms(batch, me, types):
         if room_id in batch.left:
             found[room_id] = Touch(end=batch.left[room_id])
-        elif _decides(facts, room_id, batch.joined[room_id], me):
+        elif _decides(facts, room_id, batch.joined[room_id], me) and (
+            looking or _is_news(facts, room_id, batch.joined[room_id], me, types)
+        ):
             found[room_id] = Touch()
     # The bot was thrown out since, which an invitation hides.
     hidden = {
@@ -118,3 +127,19 @@ def _decides(facts: Facts, room_id: str, update: Update, me: str) -> bool:
         event.get("state_key") == me or (is_space and event["type"] == CHILD)
         for event in (*update.state, *update.timeline)
     )
+
+
+def _is_news(
+    facts: Facts, room_id: str, update: Update, me: str, types: EventTypes
+) -> bool:
+    """Whether anything that decides happened there since the room was read."""
+    found = facts.rooms.get(room_id)
+    if not isinstance(found, Present) or update.limited or update.unread:
+        return True
+    for event in (*update.state, *update.timeline):
+        if decides(event, me, types):
+            key = event.get("state_key", "")
+            cause = cause_of(found.room, event["type"], key, me, types)
+            if cause is None or cause.event_id != event["event_id"]:
+                return True
+    return False
