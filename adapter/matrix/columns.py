@@ -57,8 +57,8 @@ def wanted(step: Change) -> Row:
         fields = {**step.old.fields, "status": DETACHED, "reason": "lost"}
     else:
         fields = step.old.fields if step.old else {}
-    known = {name: fields[name] for name in FIELDS if name in fields}
-    return Row(step.key.name, **known, revision=revision)
+    row = Row._make((step.key.name, *[fields.get(one) for one in FIELDS], revision))
+    return row if row.status else row._replace(status=ACTIVE)
 
 
 def bad(columns: Mapping[str, Any], room_id: str) -> str | None:
