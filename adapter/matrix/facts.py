@@ -167,22 +167,32 @@ def shown(fact: Fact | None) -> Room | None:
     return None if fact is None or isinstance(fact, Unknown) else fact.room
 
 
-def cause_of(
+Told = Mapping[tuple[str, str], str]
+"""Type and state key -> the id of the newest event of which anybody was told."""
+
+
+def shows(room: Room, told: Told, me: str, types: EventTypes) -> bool:
+    """Whether the room was read after all of this happened, as far as its facts can tell.
+
+    If not, it was read before, or something else has happened since."""
+    for (kind, key), event_id in told.items():
+        found = _standing(room, kind, key, me, types)
+        if found is None or found.cause.event_id != event_id:
+            return False
+    return True
+
+
+def _standing(
     room: Room, kind: str, key: str, me: str, types: EventTypes
-) -> Cause | None:
-    """Which event stands for this type and state key, as far as the room shows it."""
-    found: Create | Name | Tombstone | Own | Member | Child | None = None
+) -> Create | Name | Tombstone | Own | Member | Child | None:
     if kind == MEMBER:
-        found = room.members.get(key)
-    elif kind == CHILD:
-        found = room.children.get(key)
-    elif kind == types.binding:
-        found = room.binding if key == me else None
-    elif key == "":
-        found = {CREATE: room.create, NAME: room.name, TOMBSTONE: room.tombstone}.get(
-            kind
-        )
-    return found.cause if found else None
+        return room.members.get(key)
+    if kind == CHILD:
+        return room.children.get(key)
+    if kind == types.binding:
+        return room.binding if key == me else None
+    single = {CREATE: room.create, NAME: room.name, TOMBSTONE: room.tombstone}
+    return single.get(kind) if key == "" else None
 
 
 def is_unread(fact: Fact | None) -> bool:

@@ -18,7 +18,7 @@ from adapter.matrix.desired import Finding
 from adapter.matrix.facts import Fact, Facts, Present, Unknown, shown
 from adapter.matrix.identity import lineage
 from adapter.matrix.live import Batch
-from adapter.matrix.observation import Touch, changed, is_left, reread
+from adapter.matrix.observation import Touch, behind, changed, is_left, reread
 from adapter.matrix.reconciler import Observation, PassReport, Reconciler
 from adapter.matrix.renewal import asked, changes, closed
 from adapter.matrix.rows import key
@@ -141,6 +141,8 @@ class Follower:
     def touch(self, rooms: Mapping[str, Touch]) -> None:
         """Something happened in these rooms: the next pass reads them again."""
         for room_id, why in rooms.items():
+            if known := self._due.get(room_id):
+                why = why._replace(told={**known.why.told, **why.told})
             self._due[room_id] = Touched(next(self._touches), why)
 
     def revisit(self, rooms: Iterable[str]) -> None:
@@ -229,8 +231,7 @@ class Follower:
                 return False
             found = changes(batch, self._facts, one.me, one.types)
             self.touch(found.rooms)
-            for room_id in mark.due - self._due.keys():
-                self._due[room_id] = Touched(next(self._touches), Touch(happened=False))
+            self._see_to(mark.due)
             async with self._turn:
                 with self._numbered():
                     return await self._pass_over_due(*found.moved(mark))
@@ -282,10 +283,15 @@ class Follower:
         if not due and token is not None and kept and kept.facts is self._facts:
             await self._reconciler.nothing_changed(token, ahead)
             return True
-        if not await self._read({room_id: one.why for room_id, one in due.items()}):
+        rooms = {room_id: one.why for room_id, one in due.items()}
+        if not await self._read(rooms):
             return False
-        await self._pass(Observation(self._facts, token=token, ahead=ahead))
+        one = self._reconciler
+        late = behind(self._facts, rooms, one.me, one.types)
+        seen = Observation(self._facts, token=token, ahead=ahead, behind=late)
+        await self._pass(seen)
         self._settle(before=now)
+        self._see_to(late)
         return True
 
     def _settle(self, *, before: int) -> None:
@@ -294,6 +300,12 @@ class Follower:
         for room_id, touched in list(self._due.items()):
             if touched.number < before and not self._is_unknown(room_id):
                 del self._due[room_id]
+
+    def _see_to(self, rooms: Iterable[str]) -> None:
+        """These are to be read again, whether anything happened there or not."""
+        for room_id in rooms:
+            if room_id not in self._due:
+                self._due[room_id] = Touched(next(self._touches), Touch(happened=False))
 
     def _is_unknown(self, room_id: str) -> bool:
         found = self._facts.rooms.get(room_id)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
 from adapter.matrix.channels import CHANNELS, Channel, Reading, Seen
@@ -32,9 +33,11 @@ from adapter.matrix.facts import (
     Facts,
     Gone,
     Present,
+    Told,
     Unknown,
     fact,
     shown,
+    shows,
 )
 from adapter.matrix.wire import Wire
 
@@ -124,6 +127,8 @@ class Touch(NamedTuple):
     end: Events | None = None
     """What was told of the bot's end there, to be believed of a room that shows nothing;
     `None` where it is in the room."""
+    told: Told = MappingProxyType({})
+    """What happened there, as far as anybody was told."""
 
 
 async def reread(
@@ -162,6 +167,22 @@ async def reread(
     left = {room_id for room_id in rooms if is_left(seen.get(room_id))}
     joined = (facts.joined | present | hidden) - left
     return facts._replace(rooms=seen, joined=joined)
+
+
+def behind(
+    facts: Facts, rooms: Mapping[str, Touch], me: str, types: EventTypes
+) -> frozenset[str]:
+    """The bot's own of `rooms` that were read, and do not show what was told of them.
+
+    The answer may be an old one, or a newer event has yet to be told of: they are to be
+    read once more, and need not show it then."""
+    return frozenset(
+        room_id
+        for room_id, touch in rooms.items()
+        if isinstance(found := facts.rooms.get(room_id), Present)
+        and _is_own(found, me)
+        and not shows(found.room, touch.told, me, types)
+    )
 
 
 def changed(before: Facts, after: Facts) -> dict[str, Fact]:

@@ -30,7 +30,14 @@ from adapter.matrix.facts import EventTypes, Fact, Facts
 from adapter.matrix.keeping import Keeper, Kept, Look, Rows
 from adapter.matrix.kept import Bookmark, KeptFact, kept_fact
 from adapter.matrix.ledger import Ledger
-from adapter.matrix.observation import Touch, changed, check_account, observe, reread
+from adapter.matrix.observation import (
+    Touch,
+    behind,
+    changed,
+    check_account,
+    observe,
+    reread,
+)
 from adapter.matrix.publishing import Pace, Publisher
 from adapter.matrix.renewal import asked, changes, closed
 from adapter.matrix.rows import Row
@@ -57,6 +64,8 @@ class Observation(NamedTuple):
     """A position of /sync: whatever happened before it is in the facts."""
     ahead: str | None = None
     """Maybe a later one: see `kept.Bookmark`."""
+    behind: frozenset[str] = frozenset()
+    """Rooms that are to be read once more: see `observation.behind`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +144,8 @@ class Reconciler:
         if closed(facts, seen, rooms, self.me):
             return None
         token, ahead = found.moved(mark)
-        return Observation(seen, token=token, ahead=ahead)
+        late = behind(seen, rooms, self.me, self.types)
+        return Observation(seen, token=token, ahead=ahead, behind=late)
 
     async def decide(
         self,
@@ -256,6 +266,7 @@ class Reconciler:
         """Keep what was seen, with the rows that this pass has just written."""
         # Beside the loop, which answers messages meanwhile.
         written, due = await asyncio.to_thread(_left, decided, report)
+        due |= seen.behind
         if not isinstance(ready, Look):
             pairs = [(have.rows.get(room_id), row) for room_id, row in written.items()]
             return await self.keeper.renew(

@@ -16,11 +16,13 @@ from adapter.matrix.facts import (
     CHILD,
     SPACE_TYPE,
     EventTypes,
+    Fact,
     Facts,
     Gone,
     Present,
-    cause_of,
+    Told,
     shown,
+    shows,
 )
 from adapter.matrix.kept import Bookmark
 from adapter.matrix.live import (
@@ -88,10 +90,10 @@ def touched(
     for room_id in topology_rooms(batch, me, types):
         if room_id in batch.left:
             found[room_id] = Touch(end=batch.left[room_id])
-        elif _decides(facts, room_id, batch.joined[room_id], me) and (
-            looking or _is_news(facts, room_id, batch.joined[room_id], me, types)
-        ):
-            found[room_id] = Touch()
+        elif _decides(facts, room_id, update := batch.joined[room_id], me):
+            told = _told(update, me, types)
+            if looking or _is_news(facts.rooms.get(room_id), update, told, me, types):
+                found[room_id] = Touch(told=told)
     # The bot was thrown out since, which an invitation hides.
     hidden = {
         room_id: Touch(end=events)
@@ -129,17 +131,18 @@ def _decides(facts: Facts, room_id: str, update: Update, me: str) -> bool:
     )
 
 
+def _told(update: Update, me: str, types: EventTypes) -> Told:
+    return {
+        (event["type"], event.get("state_key", "")): event["event_id"]
+        for event in (*update.state, *update.timeline)
+        if decides(event, me, types)
+    }
+
+
 def _is_news(
-    facts: Facts, room_id: str, update: Update, me: str, types: EventTypes
+    found: Fact | None, update: Update, told: Told, me: str, types: EventTypes
 ) -> bool:
     """Whether anything that decides happened there since the room was read."""
-    found = facts.rooms.get(room_id)
     if not isinstance(found, Present) or update.limited or update.unread:
         return True
-    for event in (*update.state, *update.timeline):
-        if decides(event, me, types):
-            key = event.get("state_key", "")
-            cause = cause_of(found.room, event["type"], key, me, types)
-            if cause is None or cause.event_id != event["event_id"]:
-                return True
-    return False
+    return not shows(found.room, told, me, types)

@@ -81,7 +81,7 @@ KIND: Final = (
 def kind_of(fault: str, read: Read) -> str | None:
     if fault == "200, no rooms" and read.name in ("whoami", "versions"):
         return None
-    if fault == "200, {}" and read.is_event:
+    if fault in ("200, {}", "200, no rooms") and read.is_event:
         return None  # that is no event: the whole state is asked for
     return KIND.get(fault, "Unreachable")
 

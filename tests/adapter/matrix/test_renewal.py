@@ -16,6 +16,7 @@ import pytest
 from adapter.cli.account import Account, call, http_session
 from adapter.cli.homeserver import Homeserver
 from adapter.matrix.errors import ServerFault, Unreachable
+from adapter.matrix.wire import Wire
 from tests.adapter.matrix.city import (
     CHILD,
     City,
@@ -24,7 +25,7 @@ from tests.adapter.matrix.city import (
     space_identity,
 )
 from tests.adapter.matrix.landlord import landlord, told
-from tests.faults import Alter, Answer, Drop, Proxy, Reply
+from tests.faults import Alter, Answer, Drop, Proxy, Reply, Stale
 
 LOOK = ("GET joined_rooms", "GET joined_rooms")
 """How a look at everything shows: it compares what it saw with the list of rooms."""
@@ -268,6 +269,29 @@ async def test_a_room_that_could_not_be_read_is_read_again(
     assert asked(proxy) == ["GET sync", "GET m.room.create", "GET state"]
     assert city.rows()[chat]["name"] == "Travel"
     await city.settled()
+
+
+async def test_a_room_that_showed_what_it_was_is_read_once_more(
+    city: City, proxy: Proxy
+) -> None:
+    """A proxy may answer for the server, with what it remembers: the next pass makes good
+    for it, and then nothing is due any more."""
+    _, _, (chat,) = await city.home()
+    await city.startup()
+    stale = Stale()
+    remembering = proxy.at("GET .*/rooms/.*/state", stale)
+    await Wire(city.client).state(chat)
+    remembering.end()
+    await city.bot.put_state(chat, "m.room.name", {"name": "Travel"})
+    proxy.at("GET .*/rooms/.*/state", stale)
+    await city.once()
+    assert city.rows()[chat]["name"] is None
+    asked(proxy)
+    await city.once()
+    assert asked(proxy) == ["GET sync", "GET state"]
+    assert city.rows()[chat]["name"] == "Travel"
+    await city.once()
+    assert asked(proxy) == ["GET sync"]
 
 
 async def test_what_was_found_is_told_again_after_a_failure(
