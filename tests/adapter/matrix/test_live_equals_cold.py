@@ -130,8 +130,13 @@ class Tenants(Machine):
                 continue
             owner = owners.setdefault(conversation, row["matrix_user_id"])
             assert owner == row["matrix_user_id"], row
-            had = self._conversations.setdefault(room, conversation)
-            assert conversation == had, row
+            had = self._conversations.get(room, conversation)
+            if conversation != had:
+                # Rule 4: a room where the bot may write nothing has what its row says,
+                # until one that says so of itself is in use again.
+                holders = [r for r in rows.values() if r["platform_chat_id"] == had]
+                assert any(one["status"] != "detached" for one in holders), row
+            self._conversations[room] = conversation
 
     # Moves that only this bot knows
 
