@@ -399,7 +399,10 @@ async def upgrade(world: World, chance: Random) -> str | None:
         if view.content(TOMBSTONE):
             continue
         if able := view.able(100):
-            by, version = chance.choice(able), chance.choice(VERSIONS)
+            # Synapse copies the levels, in which creators of version 12 do not stand: in
+            # an older version the new room would be nobody's, and nothing could be done.
+            versions = CREATORS_RULE if view.version in CREATORS_RULE else VERSIONS
+            by, version = chance.choice(able), chance.choice(sorted(versions))
             call = by.upgrade(view.room, version)
             told = f"{name(by)} upgrades to {version}"
             if told_ := await view.do(told, call):
