@@ -19,11 +19,11 @@ test: $(READY) ## Run the tests (ARGS='-n0 -k word' goes to pytest)
 conformance: $(READY) ## Run every scenario, and print which of them hold
 	@$(BIN)/python -m pytest -p tests.conformance.table tests/conformance $(ARGS)
 
-crash-matrix: $(READY) ## Kill the bot at each of its requests and commits (hours; EVERY=10 is a tenth)
+crash-matrix: $(READY) ## Kill the bot at each of its requests and commits (an hour; EVERY=10 is a tenth)
 	@CRASH_POINTS=$(EVERY) $(BIN)/pytest -o faulthandler_timeout=0 \
 	  tests/adapter/matrix/test_crash_points.py $(ARGS)
 
-faults: $(READY) ## Put every fault at every read and every write (an hour)
+faults: $(READY) ## Put every fault at every read and every write (half an hour)
 	@FAULTS=all $(BIN)/pytest -o faulthandler_timeout=0 \
 	  tests/adapter/matrix/test_fault_matrix_*.py $(ARGS)
 

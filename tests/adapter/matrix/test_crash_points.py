@@ -2,7 +2,7 @@
 nobody notices.
 
 With `CRASH_POINTS=1` (`make crash-matrix`) it is killed at every point, each in a world of
-its own, which takes hours; with 10, at every tenth. Without it, a bot is killed in one world
+its own, which takes an hour; with 10, at every tenth. Without it, a bot is killed in one world
 again and again, at the first of each kind."""
 
 from __future__ import annotations
