@@ -179,6 +179,9 @@ async def test_passes_without_a_pause(city: City) -> None:
         direct = await bob.direct(city.bot)
         await bob.hears(direct, sender=city.bot)
         await bob.accept(2)
+        [own] = (await home_of(city, stranger)).chats
+        await bob.say(own, "plum")
+        await bob.hears(own, sender=city.bot)
 
     async def makes_and_archives() -> None:
         for number in (2, 3):
@@ -198,7 +201,7 @@ async def test_passes_without_a_pause(city: City) -> None:
     made: list[str] = []
     async with living(city, platform, reconcile=WITHOUT_A_PAUSE):
         await asyncio.gather(comes(), makes_and_archives())
-    assert [len(events) for events in platform.heard.values()] == [1] * 4
+    assert [len(events) for events in platform.heard.values()] == [1] * 5
     assert (await said(city, chat)).answers == ["1: quince", "1: damson"]
     assert [(await said(city, room)).answers for room in made] == [
         ["1: fig 2"],
@@ -209,6 +212,7 @@ async def test_passes_without_a_pause(city: City) -> None:
     assert (home.spaces, set(home.chats)) == ([space], {chat, *made})
     theirs = await home_of(city, stranger)
     assert [len(rooms) for rooms in theirs] == [1, 1]
+    assert (await said(city, *theirs.chats)).answers == ["1: plum"]
     passes = city.query("SELECT count(*) FROM passes")
     assert passes > [(10,)]
     await city.settled()
