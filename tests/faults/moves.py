@@ -367,10 +367,11 @@ async def redact(world: World, chance: Random) -> str | None:
             key=lambda event: int(event["origin_server_ts"]),
         )
         event = chance.choice(events)
+        if not event["content"]:
+            continue
         call = by.redact(view.room, event["event_id"])
-        told = f"{name(by)} redacts the {chosen_kind}"
-        if event["content"] and (done := await view.do(told, call)):
-            return done
+        if told := await view.do(f"{name(by)} redacts the {chosen_kind}", call):
+            return told
     return None
 
 
