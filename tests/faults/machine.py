@@ -9,7 +9,8 @@
 After each move the bot catches up, and what it kept live has to be what it would make
 anew of what the server shows. Worlds are cheap: each has accounts of its own on a server
 that all share, and a loop of its own, in which the bot may live beside the moves. Between
-two moves the loop rests. A failure prints the moves that led to it.
+two moves the loop rests. A failure prints the moves that led to it; hypothesis makes them
+once more, and where they lead elsewhere this time, the failure of the first time is told.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any, ClassVar, Final, Protocol, TypeVar, cast
 
 from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
+from hypothesis.errors import Flaky
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
@@ -78,6 +80,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.told: list[str] = []
+        self.failure: AssertionError | None = None
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
 
     def teardown(self) -> None:
@@ -106,7 +109,11 @@ class Machine(RuleBasedStateMachine):
 
     def move(self, move: Move, number: int) -> None:
         """Make the move, if anybody can, and check what came of it."""
-        self.run(self._move(move, chosen(number)))
+        try:
+            self.run(self._move(move, chosen(number)))
+        except AssertionError as failure:
+            self.failure = failure
+            raise
 
     # What is done after each
 
@@ -166,16 +173,30 @@ def walk(
     machine: Callable[[], Machine], *, worlds: int, steps: int, derandomize: bool
 ) -> None:
     """Take up to `steps` moves in each of `worlds`, the same each time if asked so."""
-    run_state_machine_as_test(  # it takes whatever makes one, whatever its type says
-        cast("type[Machine]", machine),
-        settings=settings(
-            max_examples=worlds,
-            stateful_step_count=steps,
-            derandomize=derandomize,
-            database=None,
-            deadline=None,
-            # A world takes seconds: what it has to tell are its moves, shorter or not.
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    made: list[Machine] = []
+
+    def make() -> Machine:
+        made.append(machine())
+        return made[-1]
+
+    try:
+        run_state_machine_as_test(  # it takes whatever makes one, whatever its type says
+            cast("type[Machine]", make),
+            settings=settings(
+                max_examples=worlds,
+                stateful_step_count=steps,
+                derandomize=derandomize,
+                database=None,
+                deadline=None,
+                # A world takes seconds: what it has to tell are its moves, shorter or not.
+                phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+    except Flaky as flaky:
+        # A server and a bot have a time of their own: the same moves may end otherwise.
+        for one in made:
+            if one.failure is not None:
+                one.failure.add_note("\n".join(one.told))
+                raise one.failure from flaky
+        raise

@@ -17,7 +17,7 @@ from adapter.cli.account import Account, http_session
 from adapter.cli.homeserver import Homeserver
 from tests.faults import machine, naive_bot
 from tests.faults.machine import Machine, Rows, walk
-from tests.faults.moves import SPACE, World
+from tests.faults.moves import SPACE, Move, World
 from tests.people import Person
 
 
@@ -143,3 +143,20 @@ def test_what_mends_it(homeserver: Homeserver, tmp_path: Path) -> None:
     """If it asks what there is, people may do what they like."""
     let_people_do_what_they_like(homeserver, tmp_path, careful=True)
     assert Rooms.taken.total() >= 12
+
+
+def test_a_failure_that_comes_but_once_is_told_with_its_moves() -> None:
+    numbers = itertools.count(1)
+
+    class Moody(Machine):
+        async def begin(self, chance: Random) -> None:
+            pass
+
+        async def _move(self, move: Move, chance: Random) -> None:
+            self.told.append(move.__name__)
+            assert next(numbers) != 5, "live is not cold"
+
+    with pytest.raises(AssertionError, match="live is not cold") as failed:
+        walk(Moody, worlds=2, steps=9, derandomize=True)
+    (moves,) = failed.value.__notes__
+    assert len(moves.split()) == 5
