@@ -80,7 +80,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.told: list[str] = []
-        self.failure: AssertionError | None = None
+        self.failure: Exception | None = None
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
 
     def teardown(self) -> None:
@@ -105,15 +105,16 @@ class Machine(RuleBasedStateMachine):
             await self.bot.stop()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return self._runner.run(work)
+        try:
+            return self._runner.run(work)
+        except Exception as failure:
+            # What fails after it, as the world ends, may only follow from it.
+            self.failure = self.failure or failure
+            raise
 
     def move(self, move: Move, number: int) -> None:
         """Make the move, if anybody can, and check what came of it."""
-        try:
-            self.run(self._move(move, chosen(number)))
-        except AssertionError as failure:
-            self.failure = failure
-            raise
+        self.run(self._move(move, chosen(number)))
 
     # What is done after each
 

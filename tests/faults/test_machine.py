@@ -160,3 +160,23 @@ def test_a_failure_that_comes_but_once_is_told_with_its_moves() -> None:
         walk(Moody, worlds=2, steps=9, derandomize=True)
     (moves,) = failed.value.__notes__
     assert len(moves.split()) == 5
+
+
+def test_so_is_one_that_comes_in_no_move() -> None:
+    numbers = itertools.count(1)
+
+    class Moody(Machine):
+        async def begin(self, chance: Random) -> None:
+            pass
+
+        async def _move(self, move: Move, chance: Random) -> None:
+            self.told.append(move.__name__)
+
+        async def end(self) -> None:
+            if next(numbers) == 1:
+                msg = "the bot has ended with 1"
+                raise RuntimeError(msg)
+
+    with pytest.raises(RuntimeError, match="the bot has ended with 1") as failed:
+        walk(Moody, worlds=2, steps=9, derandomize=True)
+    assert failed.value.__notes__
