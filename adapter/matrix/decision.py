@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from adapter.matrix.desired import Desired, Finding
-from adapter.matrix.facts import MEMBER, EventTypes, Facts, Unknown
+from adapter.matrix.facts import MEMBER, Facts, Unknown
+from adapter.matrix.rendering import Renderer
 from adapter.matrix.rows import (
     ACTIVE,
     PENDING,
@@ -24,7 +25,6 @@ from adapter.matrix.rows import (
     topology,
 )
 from adapter.matrix.settings import ReconcileSettings
-from adapter.matrix.topology import render
 from controller.diff import diff
 from controller.model import DETACHED, Action, Change, Key, Resource, Topology
 from controller.plan import Guard, Plan, plan
@@ -76,17 +76,19 @@ def decide(  # noqa: PLR0913 - all that one pass looks at
     hold: frozenset[str] = frozenset(),
     commanded: Collection[str] = (),
     withheld: Withheld | None = None,
-    types: EventTypes | None = None,
+    renderer: Renderer | None = None,
     observed_at: int = 0,
 ) -> Pass:
     """Decide what a pass would do. `allow_detach` raises the guard's limit.
 
     `hold` are rooms that stand as they are, `commanded` the state events that the
-    bot's own commands wrote: what follows from these, the guard does not count."""
+    bot's own commands wrote: what follows from these, the guard does not count. A
+    `renderer` may know much of what is asked already."""
     settings = settings or ReconcileSettings()
+    renderer = renderer or Renderer(me)
 
     def look(blocked: frozenset[str]) -> tuple[Desired, Guard]:
-        want = render(facts, rows, me, hold=hold | blocked, types=types)
+        want = renderer.render(facts, rows, hold | blocked)
         return want, detach_guard(rows, want, settings, allow_detach, commanded)
 
     want, cache = _guarded(look, topology(rows))

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from controller.model import Cause, Topology
 
 EMPTY: Topology = MappingProxyType({})
+WAITS = "waits until every room can be read"
+"""Why a room of the bot is not bound, in `Desired.unknown`."""
 
 
 class Finding(NamedTuple):
@@ -19,6 +21,11 @@ class Finding(NamedTuple):
     message: str
     cause: Cause | None = None
     """The event that shows it, where there is one."""
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Orders findings."""
+        return (self.code, self.room, self.message)
 
 
 class Desired(NamedTuple):
@@ -37,5 +44,8 @@ class Desired(NamedTuple):
     """Replaced room -> the newest room of its upgrade chain."""
     unknown: Mapping[str, str] = MappingProxyType({})
     """Room -> why it could not be read, or what it waits for to be decided."""
-    waiting: int = 0
-    """How many of the bot's rooms are not bound until the unknown ones are seen."""
+
+    @property
+    def waiting(self) -> int:
+        """How many of the bot's rooms are not bound until the unknown ones are seen."""
+        return sum(why == WAITS for why in self.unknown.values())

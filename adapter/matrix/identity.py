@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from adapter.matrix.desired import Finding
 from adapter.matrix.facts import SPACE_TYPE, Fact, Room, Unknown, is_unread, shown
 from adapter.matrix.rows import CHAT, SPACE
-from controller.model import Cause
+from controller.model import NOTHING, Cause
 
 VERSION = 1
 MAX_ID = 255
@@ -256,19 +256,31 @@ class Lineage(NamedTuple):
     findings: tuple[Finding, ...] = ()
 
 
-def lineage(facts: Mapping[str, Fact], me: str) -> Lineage:
-    """Sort the bot's own rooms into upgrade chains; others are no part of it (rule 6)."""
-    ours: dict[str, Room] = {}
-    for room_id in sorted(facts):
-        room = shown(facts[room_id])
-        if room and room.create.cause.sender == me and kind_of(room):
-            ours[room_id] = room
+def marked(fact: Fact | None, me: str) -> Marked | None:
+    """The room with its markings, if the bot made it and understands its type."""
+    room = shown(fact)
+    if room is None or room.create.cause.sender != me or kind_of(room) is None:
+        return None
+    return Marked(room, identity_of(room, me), binding_of(room, me))
+
+
+def lineage(
+    facts: Mapping[str, Fact], me: str, known: Mapping[str, Marked] = NOTHING
+) -> Lineage:
+    """Sort the bot's own rooms into upgrade chains; others are no part of it (rule 6).
+
+    What is `known` of them already is not found out again."""
+    ours = {
+        room_id: mark
+        for room_id in sorted(facts)
+        if (mark := known.get(room_id) or marked(facts[room_id], me))
+    }
     successor: dict[str, str] = {}
     waiting: set[str] = set()
     doubtful: set[str] = set()
     refused: set[str] = set()
     findings: list[Finding] = []
-    for room_id, room in ours.items():
+    for room_id, (room, _, _) in ours.items():
         if room.tombstone is None:
             continue
         target = room.tombstone.replacement
@@ -291,7 +303,7 @@ def lineage(facts: Mapping[str, Fact], me: str) -> Lineage:
             )
     for room_id in _cycles(successor):
         del successor[room_id]
-        tombstone = ours[room_id].tombstone
+        tombstone = ours[room_id].room.tombstone
         findings.append(
             Finding(
                 "upgrade_cycle",
@@ -302,11 +314,11 @@ def lineage(facts: Mapping[str, Fact], me: str) -> Lineage:
         )
     orphaned = frozenset(
         room_id
-        for room_id, room in ours.items()
+        for room_id, (room, _, _) in ours.items()
         if room.create.predecessor and is_unread(facts.get(room.create.predecessor))
     )
     return Lineage(
-        tuple(_chains(ours, successor, me)),
+        tuple(_chains(ours, successor)),
         frozenset(waiting),
         frozenset(doubtful),
         frozenset(refused),
@@ -319,11 +331,11 @@ def _refused(fact: Fact | None) -> bool:
     return isinstance(fact, Unknown) and fact.absent
 
 
-def _succeeds(new: Room | None, old: Room) -> bool:
+def _succeeds(new: Marked | None, old: Room) -> bool:
     return (
         new is not None
-        and new.create.predecessor == old.room_id
-        and kind_of(new) == kind_of(old)
+        and new.room.create.predecessor == old.room_id
+        and kind_of(new.room) == kind_of(old)
     )
 
 
@@ -341,23 +353,14 @@ def _cycles(successor: Mapping[str, str]) -> list[str]:
     return on_cycle
 
 
-def _chains(
-    ours: Mapping[str, Room], successor: Mapping[str, str], me: str
-) -> list[Chain]:
+def _chains(ours: Mapping[str, Marked], successor: Mapping[str, str]) -> list[Chain]:
     predecessor = {new: old for old, new in successor.items()}
     chains = []
-    for room_id, room in ours.items():
+    for room_id, mark in ours.items():
         if room_id in successor:
             continue
-        rooms = []
-        here: str | None = room_id
-        while here is not None:
-            marked = ours[here]
-            rooms.append(
-                Marked(marked, identity_of(marked, me), binding_of(marked, me))
-            )
-            here = predecessor.get(here)
-        kind = kind_of(room)
-        if kind is not None:
-            chains.append(chain_of(tuple(rooms), kind))
+        rooms = [mark]
+        while (before := predecessor.get(rooms[-1].room.room_id)) is not None:
+            rooms.append(ours[before])
+        chains.append(chain_of(tuple(rooms), KINDS[mark.room.create.type]))
     return chains

@@ -39,7 +39,9 @@ _DECIDING: Final = (
     "kept.py",
     "identity.py",
     "rules",
+    "neighbourhoods.py",
     "topology.py",
+    "rendering.py",
     "decision.py",
 )
 """What makes facts of events, and rows of facts."""

@@ -39,6 +39,7 @@ from adapter.matrix.observation import (
     reread,
 )
 from adapter.matrix.publishing import Pace, Publisher
+from adapter.matrix.rendering import Renderer
 from adapter.matrix.renewal import asked, changes, closed
 from adapter.matrix.rows import Row
 from adapter.matrix.settings import ReconcileSettings
@@ -103,7 +104,11 @@ class Reconciler:
     keeper: Keeper = field(init=False)
     """What is kept in the file of a look at Matrix; it is the same for all passes."""
 
+    renderer: Renderer = field(init=False)
+    """Renders what one pass after the other decides from."""
+
     def __post_init__(self) -> None:
+        object.__setattr__(self, "renderer", Renderer(self.me, self.types))
         keeper = Keeper(self.store, self.me, self.wire.origin, self.types)
         object.__setattr__(self, "keeper", keeper)
 
@@ -172,7 +177,7 @@ class Reconciler:
             hold=hold,
             commanded=await Ledger(self.store).commanded(at - COMMANDS_COUNT),
             withheld=withheld(await self.store.publications(at - DAY), at),
-            types=self.types,
+            renderer=self.renderer,
             observed_at=at,
         )
         want = decided.want

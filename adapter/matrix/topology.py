@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from adapter.matrix.desired import Desired
+from adapter.matrix.desired import WAITS, Desired
 from adapter.matrix.facts import EventTypes, Facts, Present, Unknown
-from adapter.matrix.identity import lineage
+from adapter.matrix.identity import Marked, lineage
 from adapter.matrix.rows import Row, key, resource
 from adapter.matrix.rules.cases import Case, cases
 from adapter.matrix.rules.drawing import Drawn, draw
@@ -23,9 +23,7 @@ from adapter.matrix.rules.leftover import leftover
 from adapter.matrix.rules.places import places
 from adapter.matrix.rules.sight import Mode, Sight, sight
 from adapter.matrix.rules.view import View
-from controller.model import DETACHED, Resource
-
-WAITS = "waits until every room can be read"
+from controller.model import DETACHED, NOTHING, Resource
 
 
 def render(
@@ -40,20 +38,25 @@ def render(
 
     With `rows` empty this is what Matrix alone says. The order of facts and rows does
     not matter, and rendering what was rendered changes nothing."""
-    view = viewed(facts, rows, me, hold)
-    kin, given = view.kin, view.given
+    return desired(viewed(facts, rows, me, hold), types or EventTypes())
+
+
+def desired(view: View, types: EventTypes) -> Desired:
+    """The topology as it should be, by what was settled."""
+    holders = view.given.holders
     drawn = draw(view)
     waiting = _waiting(view)
-    have, want = grouped(_own_events(view, drawn, types or EventTypes()))
+    have, want = grouped(_own_events(view, drawn, types))
     return Desired(
         rooms={key(room): resource(*drawn[room]) for room in sorted(drawn)},
-        users={o: room for o, room in sorted(given.holders.items()) if room in drawn},
+        users={o: room for o, room in sorted(holders.items()) if room in drawn},
         own_have={key(room): Resource(have[room]) for room in sorted(have)},
         own_want={key(room): Resource(want[room]) for room in sorted(want)},
         findings=findings(view, {room: one.row for room, one in drawn.items()}),
-        successors={room: chain.key for chain in kin.chains for room in chain.ids[1:]},
-        unknown=_unread(facts, rows) | dict.fromkeys(waiting, WAITS),
-        waiting=len(waiting),
+        successors={
+            room: chain.key for chain in view.kin.chains for room in chain.ids[1:]
+        },
+        unknown=_unread(view.facts, view.rows) | dict.fromkeys(waiting, WAITS),
     )
 
 
@@ -62,9 +65,12 @@ def viewed(
     rows: Mapping[str, Row],
     me: str,
     hold: frozenset[str] = frozenset(),
+    known: Mapping[str, Marked] = NOTHING,
 ) -> View:
-    """Settle whose the rooms are and which places they get; `render` draws the rows."""
-    kin = lineage(facts.rooms, me)
+    """Settle whose the rooms are and which places they get; `desired` draws the rows.
+
+    What is `known` of rooms already is not found out again."""
+    kin = lineage(facts.rooms, me, known)
     seen = sight(facts, rows, kin, hold)
     every = tuple(cases(facts, rows, kin, seen, me))
     given = places(every, kin.chains, _standing(facts, rows, every, seen, me), rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 
 from adapter.matrix.desired import Finding
 from adapter.matrix.facts import Present, Room, Unknown, shown
@@ -23,7 +24,7 @@ def findings(view: View, drawn: Mapping[str, Row]) -> tuple[Finding, ...]:
         *_foreign_links(view, drawn),
         *_unreadable(view),
     }
-    return tuple(sorted(every, key=lambda one: (one.code, one.room, one.message)))
+    return tuple(sorted(every, key=attrgetter("place")))
 
 
 def _markings(view: View) -> Iterator[Finding]:

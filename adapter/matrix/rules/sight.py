@@ -6,7 +6,7 @@ owner's places. Until it shows itself, the owner's rows stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -83,16 +83,19 @@ def sight(
 
     A Space that cannot be bound for want of sight hides its links too: it counts as
     not read, and may in turn keep others from being bound."""
-    seen = _read(facts, rows, hold)
+    seen = overlooked(facts, rows, hold, rows.keys() | facts.joined)
     while (wider := _with_hidden_spaces(seen, facts, rows, kin)) != seen:
         seen = wider
     return seen
 
 
-def _read(facts: Facts, rows: Mapping[str, Row], hold: frozenset[str]) -> Sight:
+def overlooked(
+    facts: Facts, rows: Mapping[str, Row], hold: frozenset[str], rooms: Iterable[str]
+) -> Sight:
+    """Whose of these `rooms`, which have a row or are joined, nobody could read."""
     blocked: set[str] = set()
     blind = False
-    for room_id in rows.keys() | facts.joined:
+    for room_id in rooms:
         fact, row = facts.rooms.get(room_id), rows.get(room_id)
         if isinstance(fact, (Present, Gone)) or (room_id in hold and row is None):
             continue

@@ -18,6 +18,7 @@ from adapter.matrix.decision import (
 )
 from adapter.matrix.desired import Desired
 from adapter.matrix.facts import Fact, Facts, Gone, Unknown
+from adapter.matrix.rendering import Renderer
 from adapter.matrix.rows import Publication, Row, Unread, key, resource
 from adapter.matrix.settings import ReconcileSettings
 from adapter.matrix.topology import render
@@ -491,7 +492,7 @@ def test_the_names_of_the_bots_events_are_settings() -> None:
     world = World()
     world.chat(ALICE, 1, world.space(ALICE, named=False), named=False)
     types = TYPES._replace(binding="io.x.binding")
-    found = pass_over(world, {}, types=types)
+    found = pass_over(world, {}, renderer=Renderer(ME, types))
     assert {field for step in found.publish.steps for field in step.fields} == {
         "io.x.binding|@bot:hs"
     }
