@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import aiosqlite
 
 from adapter.matrix.faults import StoreError, translated
+
+Opening: TypeAlias = Callable[[], sqlite3.Connection]
 
 
 class Connection:
@@ -20,7 +22,13 @@ class Connection:
     aiosqlite runs what it is given in order, also when nobody waits for it any more.
     So a cancelled statement is over before the rollback that follows it."""
 
-    def __init__(self, path: Path, connection: aiosqlite.Connection) -> None:
+    def __init__(
+        self,
+        path: Path,
+        connection: aiosqlite.Connection,
+        reading: Opening | None = None,
+    ) -> None:
+        """`reading` opens the database another time, if there is a file to open."""
         self.path = path
         self.at: int | None = None
         """When what the current transaction changes is changed, if it said so."""
@@ -28,6 +36,9 @@ class Connection:
         self._turn = asyncio.Lock()
         self._owner: asyncio.Task[Any] | None = None
         self._failed = False
+        self._commits = 0
+        self._reading = reading
+        self._beside: asyncio.Task[aiosqlite.Connection] | None = None
 
     @asynccontextmanager
     async def transaction(self, at: int | None = None) -> AsyncIterator[None]:
@@ -49,6 +60,7 @@ class Connection:
                         yield
                         self._refuse_half()
                         await self._connection.commit()
+                        self._commits += 1
                     except BaseException:
                         await self._connection.rollback()
                         raise
@@ -61,6 +73,25 @@ class Connection:
         async with nullcontext() if inside else self._turn:
             with translated(self.path):
                 return list(await self._connection.execute_fetchall(sql, parameters))
+
+    async def fetch_committed(
+        self, sql: str, parameters: Sequence[Any] = ()
+    ) -> list[Any]:
+        """As `fetch`, but nobody waits here for the transaction of another task.
+
+        Whatever is committed when it returns is in it."""
+        mine = self._owner is asyncio.current_task()
+        if mine or self._reading is None or not self._turn.locked():
+            return await self.fetch(sql, parameters)
+        with translated(self.path):
+            if self._beside is None:
+                self._beside = asyncio.create_task(_threaded(self._reading))
+            connection = await asyncio.shield(self._beside)
+            while True:
+                commits = self._commits
+                found = list(await connection.execute_fetchall(sql, parameters))
+                if commits == self._commits:
+                    return found
 
     async def execute(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         """Write, inside a transaction."""
@@ -79,19 +110,32 @@ class Connection:
             )
             raise StoreError(msg)
 
+    async def close(self) -> None:
+        """End it, once nobody uses it any more."""
+        # The last one to leave tidies up, and whoever only reads cannot.
+        if self._beside is not None:
+            for one in await asyncio.gather(self._beside, return_exceptions=True):
+                if isinstance(one, aiosqlite.Connection):
+                    await one.close()
+        await self._connection.close()
+
 
 @asynccontextmanager
 async def served(
-    path: Path, connection: sqlite3.Connection
+    path: Path, connection: sqlite3.Connection, reading: Opening | None = None
 ) -> AsyncIterator[Connection]:
     """Give an open connection a thread of its own, and end both."""
-    threaded = aiosqlite.Connection(lambda: connection, iter_chunk_size=64)
     try:
-        await threaded
+        threaded = await _threaded(lambda: connection)
     except BaseException:
         connection.close()
         raise
+    served = Connection(path, threaded, reading)
     try:
-        yield Connection(path, threaded)
+        yield served
     finally:
-        await threaded.close()
+        await served.close()
+
+
+async def _threaded(opening: Opening) -> aiosqlite.Connection:
+    return await aiosqlite.Connection(opening, iter_chunk_size=64)

@@ -42,6 +42,8 @@ READS = 10
 """How often a reader tries again when a bot starts or stops under its eyes."""
 
 OURS = {("table", "migrations"), ("table", "room_meta")}
+MOST_CACHED = 65_536
+"""KB of the file that are in memory at most; as many as it has if it is smaller."""
 
 
 class Account(NamedTuple):
@@ -147,6 +149,11 @@ def snapshot(path: Path, account: Account) -> tuple[sqlite3.Connection, str | No
     return copy, because
 
 
+def reading(path: Path) -> sqlite3.Connection:
+    """Open a database again that this process has open, to read what is committed."""
+    return _connect(f"{path.as_uri()}?mode=ro")
+
+
 def _refuse_what_is_no_file(path: Path) -> None:
     if path.is_dir():
         raise DatabaseUnusable(path, "it is a folder; set `database` to a file in it")
@@ -236,6 +243,8 @@ def _opened(path: Path, account: Account) -> sqlite3.Connection:
             connection.execute("PRAGMA journal_mode = WAL")
             # What is committed before a room is made must outlive a power cut after it.
             connection.execute("PRAGMA synchronous = FULL")
+            # A first pass over many rooms writes to all places of all indexes.
+            connection.execute(f"PRAGMA cache_size = -{MOST_CACHED}")
             migrations.migrate(connection)
             connection.executemany(
                 "INSERT OR IGNORE INTO meta (key, value) VALUES (?, ?)",

@@ -19,6 +19,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple, Self
 
@@ -109,7 +110,8 @@ class Store:
         with database.lock(location):
             account = database.Account(user_id, homeserver)
             connection = database.prepared(location, account)
-            async with served(location, connection) as db:
+            reading = partial(database.reading, location)
+            async with served(location, connection, reading) as db:
                 yield cls(db)
 
     @classmethod
@@ -152,8 +154,8 @@ class Store:
         return await asyncio.to_thread(_by_room, found)
 
     async def row(self, room_id: str) -> Row | None:
-        """The row of one room."""
-        found = await self._db.fetch(
+        """The row of one room, as it is committed, also while somebody writes."""
+        found = await self._db.fetch_committed(
             f"SELECT {ROW} FROM room_meta WHERE room_id = ?",  # noqa: S608 - a constant
             [room_id],
         )

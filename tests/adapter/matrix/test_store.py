@@ -322,6 +322,43 @@ async def test_other_tasks_never_see_half_a_transaction(store: Store) -> None:
     assert list(await reading) == ["!a", "!b"]
 
 
+async def test_a_room_is_looked_up_while_another_task_writes(store: Store) -> None:
+    """A message need not wait for a long transaction, and finds what is committed."""
+    await set_room_meta(store, "!a", name="before")
+    async with store.transaction():
+        await set_room_meta(store, "!a", name="after")
+        reading = asyncio.create_task(store.row("!a"))
+        async with asyncio.timeout(30):
+            row = await reading
+        assert row is not None
+        assert row.name == "before"
+    row = await store.row("!a")
+    assert row is not None
+    assert row.name == "after"
+
+
+async def test_what_is_committed_while_a_room_is_looked_up_is_found(
+    store: Store,
+) -> None:
+    """Whoever looks up a room sees each pass that is over by then."""
+    await set_room_meta(store, "!a", name="0")
+    done = 0
+
+    async def looks() -> None:
+        while done < 300:
+            row = await store.row("!a")
+            assert row is not None
+            assert int(row.name or "") >= done
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(3):
+            group.create_task(looks())
+        for number in range(1, 301):
+            async with store.transaction():
+                await set_room_meta(store, "!a", name=str(number))
+            done = number
+
+
 async def test_many_tasks_write_at_once(store: Store) -> None:
     """Transactions of many tasks follow each other; none is lost."""
     async with asyncio.TaskGroup() as group:
