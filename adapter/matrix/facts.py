@@ -204,15 +204,17 @@ def _read(
     room_id: str, events: Iterable[Any], me: str, types: EventTypes
 ) -> tuple[Room | None, Member | None]:
     """The room, if its create event is there, and the bot's own member event."""
-    state = _by_type(events, types)
-    members = {key: _member(event) for key, event in state[MEMBER].items()}
-    create = state[CREATE].get("")
+    state = _current(events, types)
+    members = {
+        key: _member(one) for (kind, key), one in state.items() if kind == MEMBER
+    }
+    create = state.get((CREATE, ""))
     if create is None:
         return None, members.get(me)
     read = _create(create, types)
     children: Mapping[str, Child] = NOTHING
     if read.type == SPACE_TYPE:
-        children = {key: _child(event) for key, event in state[CHILD].items()}
+        children = {k: _child(one) for (kind, k), one in state.items() if kind == CHILD}
     if read.cause.sender != me:
         room = Room(room_id, read._replace(identity=None), children=children)
         return room, members.get(me)
@@ -221,25 +223,19 @@ def _read(
         read,
         members,
         children,
-        _tombstone(state[TOMBSTONE].get("")),
-        _binding(state[types.binding].get(me), me),
-        _name(state[NAME].get("")),
+        _tombstone(state.get((TOMBSTONE, ""))),
+        _binding(state.get((types.binding, me)), me),
+        _name(state.get((NAME, ""))),
     )
     return room, members.get(me)
 
 
-def _by_type(
+def _current(
     events: Iterable[Any], types: EventTypes
-) -> dict[str, dict[str, dict[str, Any]]]:
-    """Type -> state key -> event, of the types that decide and of well-formed events."""
-    state: dict[str, dict[str, dict[str, Any]]] = {
-        CREATE: {},
-        MEMBER: {},
-        NAME: {},
-        TOMBSTONE: {},
-        CHILD: {},
-        types.binding: {},
-    }
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """Type and state key -> event, of the types that decide and of well-formed events."""
+    wanted = types.state()
+    state: dict[tuple[str, str], dict[str, Any]] = {}
     for event in events:
         if not isinstance(event, dict):
             continue
@@ -247,11 +243,11 @@ def _by_type(
         if (
             isinstance(kind, str)
             and isinstance(key, str)
-            and kind in state
+            and kind in wanted
             and isinstance(event.get("sender"), str)
             and isinstance(event.get("content"), dict)
         ):
-            state[kind][key] = event
+            state[kind, key] = event
     return state
 
 
@@ -261,7 +257,7 @@ def event_cause(event: dict[str, Any]) -> Cause:
     return Cause(
         event["sender"],
         event_id if isinstance(event_id, str) else "",
-        at if isinstance(at, int) and at is not True and at is not False else 0,
+        at if type(at) is int else 0,  # a bool is an int, and no time
     )
 
 

@@ -79,7 +79,12 @@ class KeptRooms(Mapping[str, Fact]):
 
 def encode(fact: Fact) -> bytes:
     """The fact as JSON; `decode` gives an equal one."""
-    return orjson.dumps((type(fact).__name__, *fact), default=_plain)
+    if isinstance(fact, Present):
+        return orjson.dumps(("Present", _plain(fact.room)))
+    if isinstance(fact, Gone):
+        room = fact.room and _plain(fact.room)
+        return orjson.dumps(("Gone", fact.reason, tuple(fact.cause), room))
+    return orjson.dumps(("Unknown", *fact))
 
 
 def decode(encoded: bytes) -> Fact:
@@ -131,9 +136,18 @@ def _hash(data: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
 
 
-def _plain(value: Any) -> Any:
-    """Named tuples and read-only mappings, as JSON has them."""
-    return tuple(value) if isinstance(value, tuple) else dict(value)
+def _plain(room: Room) -> tuple[Any, ...]:
+    """The room as orjson knows it: named tuples are none that it does."""
+    room_id, create, members, children, tombstone, binding, name = room
+    return (
+        room_id,
+        (tuple(create.cause), *create[1:]),
+        {key: (tuple(cause), said) for key, (cause, said) in members.items()},
+        {key: (tuple(cause), *more) for key, (cause, *more) in children.items()},
+        tombstone and (tuple(tombstone.cause), tombstone.replacement),
+        binding and (tuple(binding.cause), dict(binding.content)),
+        name and (tuple(name.cause), name.name),
+    )
 
 
 def _room(values: list[Any]) -> Room:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from adapter.matrix.columns import wanted
 from adapter.matrix.conditions import (
     converged,
     observed,
@@ -45,7 +44,8 @@ from adapter.matrix.rows import Row
 from adapter.matrix.settings import ReconcileSettings
 from adapter.matrix.store import Store
 from adapter.matrix.wire import Wire
-from controller.apply import Report, Result, Target, apply
+from controller.apply import Outcome, Report, Result, Target, apply
+from controller.model import Change
 from controller.plan import Plan
 
 log = logging.getLogger(__name__)
@@ -242,9 +242,10 @@ class Reconciler:
         anything to tell."""
         ready = await self._ready(seen)
         async with self.store.transaction(decided.observed_at):
-            report = await apply(decided.cache, self.store)
+            cache = _Cache(self.store)
+            report = await apply(decided.cache, cache)
             await self.store.remember_unread(decided.unread, decided.observed_at)
-            mark = await self._keep(seen, ready, decided, have, report)
+            mark = await self._keep(seen, ready, decided, have, cache.written)
             done = PassReport(decided, report)
             if after is None or report.plan or _news(after.decided, decided):
                 told = _told(decided)
@@ -266,11 +267,11 @@ class Reconciler:
         ready: Look | list[KeptFact],
         decided: Pass,
         have: Rows,
-        report: Report,
+        written: Mapping[str, Row],
     ) -> Bookmark | None:
         """Keep what was seen, with the rows that this pass has just written."""
         # Beside the loop, which answers messages meanwhile.
-        written, due = await asyncio.to_thread(_left, decided, report)
+        due = await asyncio.to_thread(_left, decided, written)
         due |= seen.behind
         if not isinstance(ready, Look):
             pairs = [(have.rows.get(room_id), row) for room_id, row in written.items()]
@@ -325,12 +326,25 @@ class Reconciler:
             await self.store.set_conditions([unobserved(error, at)])
 
 
-def _left(decided: Pass, report: Report) -> tuple[dict[str, Row], frozenset[str]]:
-    """The rows that a pass has written, and the rooms that the next has to look at."""
-    done = {o.key.name for o in report.outcomes if o.result is Result.APPLIED}
-    steps = {step.key.name: step for step in decided.cache.steps}
-    written = {room_id: wanted(steps[room_id]) for room_id in done}
-    return written, owed(decided) | (steps.keys() - done)
+@dataclass
+class _Cache:
+    """The rows as a target, with those that were written."""
+
+    store: Store
+    written: Mapping[str, Row] = field(default_factory=dict)
+
+    async def carry_out(self, steps: Sequence[Change]) -> Sequence[Outcome]:
+        done = await self.store.write(steps)
+        self.written = {row.room_id: row for row in done.rows}
+        return done.outcomes
+
+
+def _left(decided: Pass, written: Collection[str]) -> frozenset[str]:
+    """The rooms that the next pass has to look at, whether they change or not."""
+    undone = {
+        step.key.name for step in decided.cache.steps if step.key.name not in written
+    }
+    return owed(decided) | undone
 
 
 async def _encoded(

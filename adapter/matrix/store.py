@@ -81,6 +81,13 @@ class PassRecord(NamedTuple):
     report: dict[str, Any]
 
 
+class Written(NamedTuple):
+    """What became of each step, and the rows that they left."""
+
+    outcomes: list[Outcome]
+    rows: list[Row]
+
+
 class Store:
     """The open cache. Use `open` to write, and `read` beside a running bot."""
 
@@ -162,6 +169,10 @@ class Store:
         return Row._make(found[0]) if found else None
 
     async def carry_out(self, steps: Sequence[Change]) -> list[Outcome]:
+        """Carry out the steps of a plan of rooms: see `write`."""
+        return (await self.write(steps)).outcomes
+
+    async def write(self, steps: Sequence[Change]) -> Written:
         """Carry out the steps of a plan of rooms, in one transaction.
 
         A step whose row is no longer what the plan saw is stale, one whose place
@@ -173,13 +184,16 @@ class Store:
             rows, outcomes = await asyncio.to_thread(written, steps, revisions)
             refused = await self._write(rows)
         if not refused:
-            return outcomes
-        return [
-            Outcome(one.key, Result.FAILED, "another room has its place")
-            if one.result is Result.APPLIED and one.key.name in refused
-            else one
-            for one in outcomes
-        ]
+            return Written(outcomes, rows)
+        return Written(
+            [
+                Outcome(one.key, Result.FAILED, "another room has its place")
+                if one.result is Result.APPLIED and one.key.name in refused
+                else one
+                for one in outcomes
+            ],
+            [row for row in rows if row.room_id not in refused],
+        )
 
     async def unread(self) -> dict[str, Unread]:
         """The rooms that could not be read the last time, and since when."""
