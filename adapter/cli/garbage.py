@@ -12,9 +12,9 @@ from typing import Final
 
 _YOUNG: Final = 20_000
 """Values more than at the last look, until the new ones are searched."""
-_MIDDLE: Final = 10
-"""Such looks, until all that is new since the last ten is searched: 20 ms."""
-_OLD: Final = 100
+_MIDDLE: Final = 2
+"""Such looks, until all that is new since the last two is searched: 20 ms."""
+_OLD: Final = 500
 """Such looks, until everything may be: more than a pass over 300,000 rooms makes."""
 
 

@@ -40,10 +40,20 @@ class Connection:
         self._reading = reading
         self._beside: asyncio.Task[aiosqlite.Connection] | None = None
 
+    @property
+    def is_inside(self) -> bool:
+        """Whether the task that asks has a transaction under way."""
+        return self._owner is asyncio.current_task()
+
+    async def version(self) -> int:
+        """A number that changes when another connection has written."""
+        ((version,),) = await self.fetch("PRAGMA data_version")
+        return int(version)
+
     @asynccontextmanager
     async def transaction(self, at: int | None = None) -> AsyncIterator[None]:
         """See `Store.transaction`."""
-        if self._owner is asyncio.current_task():
+        if self.is_inside:
             try:
                 with translated(self.path):
                     yield
@@ -69,8 +79,7 @@ class Connection:
 
     async def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """Read what is committed; inside a transaction, what it has written as well."""
-        inside = self._owner is asyncio.current_task()
-        async with nullcontext() if inside else self._turn:
+        async with nullcontext() if self.is_inside else self._turn:
             with translated(self.path):
                 return list(await self._connection.execute_fetchall(sql, parameters))
 
@@ -80,8 +89,7 @@ class Connection:
         """As `fetch`, but nobody waits here for the transaction of another task.
 
         Whatever is committed when it returns is in it."""
-        mine = self._owner is asyncio.current_task()
-        if mine or self._reading is None or not self._turn.locked():
+        if self.is_inside or self._reading is None or not self._turn.locked():
             return await self.fetch(sql, parameters)
         with translated(self.path):
             if self._beside is None:

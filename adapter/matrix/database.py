@@ -12,6 +12,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -284,8 +285,7 @@ def _examine(connection: sqlite3.Connection, path: Path) -> None:
     for kind, name in found:
         if kind == "table":
             quoted = name.replace('"', '""')
-            for _ in connection.execute(f'SELECT * FROM "{quoted}"'):  # noqa: S608
-                pass
+            deque(connection.execute(f'SELECT * FROM "{quoted}"'), maxlen=0)  # noqa: S608
     done = migrations.applied(connection)
     if done - {migration.version for migration in migrations.known()}:
         raise NewerDatabase(path)

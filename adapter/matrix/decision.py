@@ -22,7 +22,6 @@ from adapter.matrix.rows import (
     Row,
     Unread,
     key,
-    topology,
 )
 from adapter.matrix.settings import ReconcileSettings
 from controller.diff import diff
@@ -91,7 +90,7 @@ def decide(  # noqa: PLR0913 - all that one pass looks at
         want = renderer.render(facts, rows, hold | blocked)
         return want, detach_guard(rows, want, settings, allow_detach, commanded)
 
-    want, cache = _guarded(look, topology(rows))
+    want, cache = _guarded(look, renderer.resources(rows))
     due, findings = _publish(want, withheld or {})
     return Pass(
         want._replace(findings=(*want.findings, *findings)),

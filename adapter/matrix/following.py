@@ -16,13 +16,13 @@ from typing import NamedTuple
 
 from adapter.matrix.desired import Finding
 from adapter.matrix.facts import Fact, Facts, Present, Unknown, shown
-from adapter.matrix.identity import lineage
+from adapter.matrix.identity import Lineage, lineage
 from adapter.matrix.live import Batch
 from adapter.matrix.observation import Touch, behind, changed, is_left, reread
 from adapter.matrix.reconciler import Observation, PassReport, Reconciler
 from adapter.matrix.renewal import asked, changes, closed
 from adapter.matrix.rows import key
-from adapter.matrix.rules.sight import Sight, sight
+from adapter.matrix.rules.sight import Sight, sight, unbound_spaces
 from controller.current import current_pass
 
 log = logging.getLogger(__name__)
@@ -57,6 +57,7 @@ class Follower:
         self._meanwhile: dict[str, Fact] | None = None
         self._in_flight: set[str] = set()
         self._held: set[str] = set()
+        self._made: set[str] = set()
         self._findings: dict[tuple[str, str], Finding] = {}
         self._owners: Mapping[str, str | None] = {}
 
@@ -86,7 +87,8 @@ class Follower:
         rows = await self._reconciler.store.rows()
         facts = self._facts._replace(joined=self._facts.joined | joined)
         facts = await self._reconciler.aged(facts)
-        kin = lineage(facts.rooms, self._reconciler.me)
+        is_plain = not unbound_spaces(facts, rows, self._reconciler.me)
+        kin = Lineage(()) if is_plain else lineage(facts.rooms, self._reconciler.me)
         return sight(facts, rows, kin, frozenset())
 
     def is_due(self, room_id: str, owner: str | None) -> bool:
@@ -166,6 +168,10 @@ class Follower:
     def hold(self, request: str) -> None:
         """A room is being made: until `release`, passes let it and its owner alone."""
         self._in_flight.add(request)
+
+    def made(self, room_id: str) -> None:
+        """The bot has just made this room: nobody need ask whose it is."""
+        self._made.add(room_id)
 
     def release(self, request: str) -> None:
         """Whatever a pass has let alone for it is due."""
@@ -321,7 +327,8 @@ class Follower:
     async def _read(self, due: Mapping[str, Touch]) -> bool:
         """Whether they were read as they are: if not, all stays as it was known."""
         one, before = self._reconciler, self._facts
-        after = await reread(one.wire, one.me, before, due, one.types)
+        after = await reread(one.wire, one.me, before, due, one.types, own=self._made)
+        self._made -= after.rooms.keys()
         if hidden := closed(before, after, due, one.me):
             log.info("banned", extra={"rooms": hidden})
             return False

@@ -91,7 +91,7 @@ class Keeper:
 
     async def rows(self) -> Rows:
         """The rows as they are. Whoever writes to them later shows in the version."""
-        version = await self._data_version()
+        version = await self._db.version()
         return Rows(await self._store.rows(), version)
 
     async def token(self) -> str | None:
@@ -134,7 +134,7 @@ class Keeper:
         It looks at all of it only if somebody else wrote to the file meanwhile."""
         if self.kept is None:
             return False
-        if await self._data_version() != self._version:
+        if await self._db.version() != self._version:
             return await self.load() is not None
         return bool(await self._db.fetch("SELECT 1 FROM kept"))
 
@@ -240,10 +240,6 @@ class Keeper:
         await self._db.execute_many(
             "INSERT INTO due (room_id) VALUES (?)", ((room,) for room in rooms)
         )
-
-    async def _data_version(self) -> int:
-        ((version,),) = await self._db.fetch("PRAGMA data_version")
-        return int(version)
 
 
 def _compared(old: Iterable[KeptFact], facts: Collection[KeptFact]) -> Look:

@@ -131,10 +131,18 @@ class Touch(NamedTuple):
     """What happened there, as far as anybody was told."""
 
 
-async def reread(
-    wire: Wire, me: str, facts: Facts, rooms: Mapping[str, Touch], types: EventTypes
+async def reread(  # noqa: PLR0913 - one of them is for one caller
+    wire: Wire,
+    me: str,
+    facts: Facts,
+    rooms: Mapping[str, Touch],
+    types: EventTypes,
+    *,
+    own: Collection[str] = (),
 ) -> Facts:
     """See `rooms` as they are now, and what upgrades lead to; the rest as in `facts`.
+
+    `own` are known to be the bot's, although nobody has seen them yet.
 
     It never finds that the bot is not in a room, unless that was told: only a whole
     observation does, and is believed until something happens in the room. What is not
@@ -147,7 +155,7 @@ async def reread(
         return known and room_id not in inside
 
     def is_own(room_id: str) -> bool:
-        return _is_own(facts.rooms.get(room_id), me)
+        return room_id in own or _is_own(facts.rooms.get(room_id), me)
 
     reader = _Reader(wire, me, types, is_nowhere, is_own)
     seen = dict(facts.rooms)

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from adapter.chat import Chat, InvitedBack, NotNow, NotPossible, Waiting
 from adapter.matrix.blueprints import (
@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from adapter.config import RoomSettings
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 PATIENCE: Final = 10.0
 """Seconds that a limit on invites may ask for, and be waited for by whoever asked."""
@@ -140,18 +143,15 @@ class Provisioner:
     ) -> Chat:
         room_id = self._follower.asked_for(request_of(asked, CHAT))
         if room_id is None:
-
-            async def told() -> None:
-                await waiting()
-                # Their Space, which is there, need not wait as well.
-                if space_id := await self.space(user_id):
-                    await self._finish(await self._in_place(space_id))
-
             intent = await self._chat_intent(user_id, chat_id, asked, anew)
-            room_id = await self._new_chat(intent, title, told)
+            # Their Space, which is there, need not wait until the chat is.
+            made, _ = await _both(
+                self._new_chat(intent, title, waiting), self._finish_space(user_id)
+            )
         else:
+            made = room_id
             await self._follower.catch_up()
-        row = await self._in_place(room_id, user_id)
+        row = await self._in_place(made, user_id)
         return _chat(await self._finish(row))
 
     async def finish(self, chat: Chat) -> Chat:
@@ -235,6 +235,7 @@ class Provisioner:
         self._follower.hold(intent.request)
         try:
             room_id = await self._maker.make(intent, body, waiting)
+            self._follower.made(room_id)
             joined = await self._wire.joined_rooms()
             await self._follower.read(unseen(self._follower, joined) - {room_id})
         finally:
@@ -283,6 +284,10 @@ class Provisioner:
             await self._follower.catch_up({row.room_id, *(room for room, _, _ in due)})
         await self._forget_bound(row.matrix_user_id)
         return await self._store.row(row.room_id) or row
+
+    async def _finish_space(self, user_id: str) -> None:
+        if space_id := await self.space(user_id):
+            await self._finish(await self._in_place(space_id))
 
     async def _forget_bound(self, user_id: str | None) -> None:
         """Forget what was begun for the user and has a row by now: that is found by it."""
@@ -381,6 +386,15 @@ class Provisioner:
             return False
         member = found.room.members.get(user_id)
         return member is None or member.membership in {"leave", "knock"}
+
+
+async def _both(one: Awaitable[T], other: Awaitable[U]) -> tuple[T, U]:
+    """Both at once. Neither is given up because the other fails; then that is raised."""
+    found = await asyncio.gather(one, other, return_exceptions=True)
+    for result in found:
+        if isinstance(result, BaseException):
+            raise result
+    return cast("tuple[T, U]", tuple(found))
 
 
 def _in_use(row: Row) -> bool:

@@ -16,9 +16,10 @@ from adapter.matrix.desired import Desired, Finding
 from adapter.matrix.facts import EventTypes, Facts
 from adapter.matrix.identity import Marked, marked
 from adapter.matrix.neighbourhoods import Neighbourhoods, ties
-from adapter.matrix.rows import Row, key
+from adapter.matrix.rows import Row, key, resource
 from adapter.matrix.rules.sight import overlooked
 from adapter.matrix.topology import desired, render, viewed
+from controller.model import Key, Resource, Topology
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -70,6 +71,8 @@ class Renderer:
         self._types = types or EventTypes()
         # Whoever decided may have been cancelled, and decides to the end all the same.
         self._turn = Lock()
+        self._rows: Mapping[str, Row] = {}
+        self._resources: dict[Key, Resource] = {}
         self._begin()
 
     def _begin(self) -> None:
@@ -91,6 +94,18 @@ class Renderer:
                 return want
             self._begin()
         return render(facts, rows, self._me, hold=hold, types=self._types)
+
+    def resources(self, rows: Mapping[str, Row]) -> Topology:
+        """The rows as a topology; those that are known are not made anew."""
+        with self._turn:
+            if changed := _changed(self._rows, rows):
+                newer = {
+                    key(room): resource(rows[room]) for room in changed & rows.keys()
+                }
+                gone = {key(room) for room in changed - rows.keys()}
+                self._resources = _with(self._resources, gone, [newer])
+            self._rows = rows
+            return self._resources
 
     def _renewed(self, given: Given) -> Desired | None:
         """`None` where not everything is seen."""
@@ -127,6 +142,8 @@ class Renderer:
 
 
 def _changed(before: Mapping[str, V], after: Mapping[str, V]) -> set[str]:
+    if before is after:
+        return set()
     changed = {room for room, value in after.items() if before.get(room) != value}
     return changed | (before.keys() - after.keys())
 

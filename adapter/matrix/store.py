@@ -95,6 +95,8 @@ class Store:
         self.empty_because = because
         """Why a cache that was opened to be read could not be, and holds nothing."""
         self._db = connection
+        self._writes = 0
+        self._known: tuple[tuple[int, int], dict[str, Row]] | None = None
 
     @property
     def connection(self) -> Connection:
@@ -154,11 +156,24 @@ class Store:
             yield
 
     async def rows(self) -> dict[str, Row]:
-        """All rows by room id, in its order."""
+        """All rows by room id, in its order; others are given the same ones.
+
+        They are read again only if somebody has written to them."""
+        version = await self._db.version()
+        state = self._writes, version
+        if self._known is not None and self._known[0] == state:
+            return self._known[1]
         found = await self._db.fetch(
             f"SELECT {ROW} FROM room_meta ORDER BY room_id"  # noqa: S608 - a constant
         )
-        return await asyncio.to_thread(_by_room, found)
+        rows = await asyncio.to_thread(_by_room, found)
+        # What is not committed may never be.
+        self._known = None if self._db.is_inside else (state, rows)
+        return rows
+
+    def rows_change(self) -> None:
+        """Whoever writes to rows says so, inside the transaction and before."""
+        self._writes += 1
 
     async def row(self, room_id: str) -> Row | None:
         """The row of one room, as it is committed, also while somebody writes."""
@@ -179,6 +194,7 @@ class Store:
         another room holds has failed; both leave their row as it is, and the others
         are carried out. A row that nothing wants any more is detached as lost."""
         async with self.transaction():
+            self.rows_change()
             revisions = await self._revisions(step.key.name for step in steps)
             # Beside the loop: a plan may be long.
             rows, outcomes = await asyncio.to_thread(written, steps, revisions)
@@ -389,6 +405,7 @@ async def set_room_meta(
     if why := bad(given, room_id):
         raise BadValue(why)
     async with store.transaction():
+        store.rows_change()
         known = await get_room_meta(store, room_id)
         merged = {**(known or {"status": ACTIVE, "revision": 0}), **given}
         merged.setdefault("updated_at", None)
@@ -436,6 +453,7 @@ async def set_user_meta(
         msg = f"matrix_user_id is {given['matrix_user_id']!r}, not {user_id!r}: leave it out"
         raise BadValue(msg)
     async with store.transaction():
+        store.rows_change()
         known = await get_room_meta(store, space_id) or {}
         if known.get("room_type") == CHAT or known.get("matrix_user_id") not in (
             None,

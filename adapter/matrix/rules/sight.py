@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from enum import Enum, auto
 from typing import NamedTuple
 
-from adapter.matrix.facts import Facts, Gone, Present, Unknown
+from adapter.matrix.facts import SPACE_TYPE, Facts, Gone, Present, Unknown, shown
 from adapter.matrix.identity import Chain, Lineage, Newer
 from adapter.matrix.rows import SPACE, Row
 from controller.model import DETACHED
@@ -87,6 +87,18 @@ def sight(
     while (wider := _with_hidden_spaces(seen, facts, rows, kin)) != seen:
         seen = wider
     return seen
+
+
+def unbound_spaces(facts: Facts, rows: Mapping[str, Row], me: str) -> bool:
+    """Whether there is a Space of the bot that no row knows. Of all that can be read, only
+    such a one may hide something: `sight` needs no lineage where there is none."""
+    return any(
+        room_id not in rows
+        and (room := shown(found)) is not None
+        and room.create.type == SPACE_TYPE
+        and room.create.cause.sender == me
+        for room_id, found in facts.rooms.items()
+    )
 
 
 def overlooked(
