@@ -110,13 +110,17 @@ async def observe(  # noqa: PLR0913 - three of them are for few callers
         "observed",
         extra={
             "rooms": len(facts),
-            "unknown": sum(isinstance(found, Unknown) for found in facts.values()),
+            "unknown": await asyncio.to_thread(_unknown, facts),
             "requests": wire.requests - sent,
             "bytes": wire.received - got,
             "complete": complete,
         },
     )
     return Facts(facts, joined, complete)
+
+
+def _unknown(facts: Mapping[str, Fact]) -> int:
+    return sum(isinstance(found, Unknown) for found in facts.values())
 
 
 class Touch(NamedTuple):

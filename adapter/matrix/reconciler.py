@@ -246,6 +246,7 @@ class Reconciler:
             report = await apply(decided.cache, cache)
             await self.store.remember_unread(decided.unread, decided.observed_at)
             mark = await self._keep(seen, ready, decided, have, cache.written)
+            del ready  # long lists are given up one by one, and others may run between
             done = PassReport(decided, report)
             if after is None or report.plan or _news(after.decided, decided):
                 told = _told(decided)

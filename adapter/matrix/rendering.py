@@ -7,12 +7,12 @@ seen, which may concern anybody, everything is rendered.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from operator import attrgetter
 from threading import Lock
 from typing import Final, NamedTuple, TypeVar
 
-from adapter.matrix.desired import Desired, Finding
+from adapter.matrix.desired import Desired
 from adapter.matrix.facts import EventTypes, Facts
 from adapter.matrix.identity import Marked, marked
 from adapter.matrix.neighbourhoods import Neighbourhoods, ties
@@ -99,11 +99,9 @@ class Renderer:
         """The rows as a topology; those that are known are not made anew."""
         with self._turn:
             if changed := _changed(self._rows, rows):
-                newer = {
-                    key(room): resource(rows[room]) for room in changed & rows.keys()
-                }
-                gone = {key(room) for room in changed - rows.keys()}
-                self._resources = _with(self._resources, gone, [newer])
+                self._resources = _without(self._resources, map(key, changed))
+                for room in changed & rows.keys():
+                    self._resources[key(room)] = resource(rows[room])
             self._rows = rows
             return self._resources
 
@@ -118,16 +116,17 @@ class Renderer:
         if not overlooked(facts, rows, hold, there).whole:
             return None
         known = self._tied(given, changed)
-        parts: list[Desired] = []
-        touched: set[str] = set()
-        for rooms in self._near.around(changed):
+        near = self._near.around(changed)
+        want = _Renewed(self._want, {room for rooms in near for room in rooms})
+        for rooms in near:
             part = given.part(rooms)
-            view = viewed(part.facts, part.rows, self._me, part.hold, known)
+            # Taken out, for the same reason as in `_Renewed`.
+            marks = {room: known.pop(room) for room in rooms if room in known}
+            view = viewed(part.facts, part.rows, self._me, part.hold, marks)
             if not view.seen.whole:
                 return None
-            parts.append(desired(view, self._types))
-            touched.update(rooms)
-        return _replaced(self._want, touched, parts)
+            want.add(desired(view, self._types))
+        return want.all
 
     def _tied(self, given: Given, rooms: Iterable[str]) -> dict[str, Marked]:
         """Tie these rooms, and return what is marked in them, of those that the bot made."""
@@ -148,38 +147,47 @@ def _changed(before: Mapping[str, V], after: Mapping[str, V]) -> set[str]:
     return changed | (before.keys() - after.keys())
 
 
-def _replaced(
-    before: Desired, rooms: Collection[str], parts: Sequence[Desired]
-) -> Desired:
-    """What it was before, but for these rooms, of which the parts say what they are."""
-    keys = [key(room) for room in rooms]
-    users = {o: room for o, room in before.users.items() if room not in rooms}
-    for part in parts:
-        users.update(part.users)
-    return Desired(
-        _with(before.rooms, keys, [part.rooms for part in parts]),
-        users,
-        _with(before.own_have, keys, [part.own_have for part in parts]),
-        _with(before.own_want, keys, [part.own_want for part in parts]),
-        _sorted(
-            [one for one in before.findings if one.room not in rooms]
-            + [one for part in parts for one in part.findings]
-        ),
-        _with(before.successors, rooms, [part.successors for part in parts]),
-        _with(before.unknown, rooms, [part.unknown for part in parts]),
-    )
+class _Renewed:
+    """What was wanted before, but for some rooms, and then part by part what they are.
+
+    A part is gone as soon as it is added: to give up all of them at once takes long, and
+    nothing else runs meanwhile."""
+
+    def __init__(self, before: Desired, rooms: Collection[str]) -> None:
+        keys = [key(room) for room in rooms]
+        self._rooms = _without(before.rooms, keys)
+        self._users = {o: r for o, r in before.users.items() if r not in rooms}
+        self._have = _without(before.own_have, keys)
+        self._want = _without(before.own_want, keys)
+        self._findings = [one for one in before.findings if one.room not in rooms]
+        self._successors = _without(before.successors, rooms)
+        self._unknown = _without(before.unknown, rooms)
+
+    def add(self, part: Desired) -> None:
+        self._rooms.update(part.rooms)
+        self._users.update(part.users)
+        self._have.update(part.own_have)
+        self._want.update(part.own_want)
+        self._findings += part.findings
+        self._successors.update(part.successors)
+        self._unknown.update(part.unknown)
+
+    @property
+    def all(self) -> Desired:
+        return Desired(
+            self._rooms,
+            self._users,
+            self._have,
+            self._want,
+            tuple(sorted(self._findings, key=attrgetter("place"))),
+            self._successors,
+            self._unknown,
+        )
 
 
-def _with(
-    before: Mapping[K, V], keys: Iterable[K], parts: Iterable[Mapping[K, V]]
-) -> dict[K, V]:
+def _without(before: Mapping[K, V], keys: Iterable[K]) -> dict[K, V]:
     found = dict(before)
-    for one in keys:
-        found.pop(one, None)
-    for part in parts:
-        found.update(part)
+    if found:
+        for one in keys:
+            found.pop(one, None)
     return found
-
-
-def _sorted(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    return tuple(sorted(findings, key=attrgetter("place")))
