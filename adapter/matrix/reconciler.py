@@ -52,7 +52,6 @@ log = logging.getLogger(__name__)
 
 COMMANDS_COUNT = 30 * DAY
 """Ms for which the guard knows what the bot's own commands wrote."""
-_SLICE = 500  # facts that are made ready to be kept in one go
 
 
 class Observation(NamedTuple):
@@ -289,10 +288,11 @@ class Reconciler:
         """What of it the file does not hold yet, as it is kept."""
         facts, kept = seen.facts, self.keeper.kept
         if seen.whole:
-            every = await _encoded(facts.rooms, facts.joined)
+            # Beside the loop, which answers messages meanwhile.
+            every = await asyncio.to_thread(_encoded, facts.rooms, facts.joined)
             return await self.keeper.compared(every)
         newer = changed(kept.facts, facts) if kept else {}
-        return await _encoded(newer, facts.joined)
+        return _encoded(newer, facts.joined)
 
     async def nothing_changed(self, token: str, ahead: str | None) -> None:
         """Record a pass that found nothing to look at."""
@@ -348,16 +348,8 @@ def _left(decided: Pass, written: Collection[str]) -> frozenset[str]:
     return owed(decided) | undone
 
 
-async def _encoded(
-    facts: Mapping[str, Fact], joined: Collection[str]
-) -> list[KeptFact]:
-    """Facts, ready to be kept; messages are answered meanwhile."""
-    ready: list[KeptFact] = []
-    for room_id, found in facts.items():
-        ready.append(kept_fact(room_id, found, joined))
-        if len(ready) % _SLICE == 0:
-            await asyncio.sleep(0)
-    return ready
+def _encoded(facts: Mapping[str, Fact], joined: Collection[str]) -> list[KeptFact]:
+    return [kept_fact(room_id, found, joined) for room_id, found in facts.items()]
 
 
 def _news(before: Pass, decided: Pass) -> bool:
