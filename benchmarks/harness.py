@@ -16,8 +16,8 @@ from typing import Final, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
-LEAST_NOISE: Final = 0.05
-"""Of a limit: rounds that agree by chance must not make a fault of less."""
+LEAST_NOISE: Final = 0.1
+"""Of a limit: rounds that agree by chance, or another processor, make no fault of less."""
 
 
 class Sense(StrEnum):
@@ -32,7 +32,8 @@ class Goal(NamedTuple):
     unit: str = "x"
     sense: Sense = Sense.AT_MOST
     so_far: float | None = None
-    """How near it is, where it is not reached yet: farther off again would be a fault."""
+    """How near a quick run comes, where its small world cannot reach it or nobody has:
+    farther off would be a fault."""
 
     @property
     def is_count(self) -> bool:

@@ -39,7 +39,7 @@ WINDOWS: Final = f"bare requests, {WINDOW} rooms each"
 
 WATCHED, WATCHED_AGAIN = 5, 30
 """Starts in one flame graph, and restarts, which are short."""
-MANY: Final = 21
+MANY, QUICK_MANY = 21, 5
 """Rounds of what is short, and compared with its like."""
 
 
@@ -100,7 +100,8 @@ async def measure(setting: Setting) -> Outcome:
         },
     )
     await ours_small.cold()
-    again = await in_turn(MANY, {RESTART: ours.again, SMALL: ours_small.again})
+    many = QUICK_MANY if setting.pace.quick else MANY
+    again = await in_turn(many, {RESTART: ours.again, SMALL: ours_small.again})
     rows = (
         _cold(found, large),
         *(_peer(found, peer) for peer in peers),
@@ -132,7 +133,7 @@ def _cold(found: Found, world: World) -> Row:
         1,
         f"cold start, {world.rooms:,} rooms, first word answered",
         floor,
-        at_most(1.2),
+        at_most(1.2, so_far=2.6),
         ratios(ours, theirs),
         f"{seconds(ours)}, ready after {seconds(_ready(found[COLD]))} "
         f"/ {seconds(theirs)}",
@@ -158,13 +159,13 @@ def _restart(found: Found) -> list[Row]:
             3,
             f"restart with its database, {until}: times faster",
             "cold start",
-            at_least(30),
+            at_least(30, so_far=so_far),
             ratios(take(found[COLD]), take(found[RESTART])),
             f"{seconds(take(found[RESTART]))}{more} / {seconds(take(found[COLD]))}",
         )
-        for until, more, take in (
-            ("ready", "", _ready),
-            ("answered", f" (a word alone: {word})", _answered),
+        for until, more, take, so_far in (
+            ("ready", "", _ready, 3.5),
+            ("answered", f" (a word alone: {word})", _answered, 2.0),
         )
     ]
 
