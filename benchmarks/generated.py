@@ -227,8 +227,8 @@ class CannedWire:
         """Of a room that was renamed."""
         return self._renamed[room_id]
 
-    def rename(self) -> str:
-        """From now on the first chat of all has another name; which that is."""
+    def rename(self, name: str) -> str:
+        """From now on the first chat of all is called so; which that is."""
         rooms = orjson.loads(next(self._windows.bodies()))["rooms"]
         chats = {
             room_id: room["required_state"]
@@ -236,7 +236,7 @@ class CannedWire:
             if "type" not in room["required_state"][0]["content"]
         }
         room_id: str = next(iter(chats))
-        renamed = {"content": {"name": "Renamed"}, "event_id": "$renamed"}
+        renamed = {"content": {"name": name}, "event_id": f"${name}"}
         self._renamed[room_id] = [
             event | renamed if event["type"] == "m.room.name" else event
             for event in chats[room_id]
