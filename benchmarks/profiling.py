@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -33,16 +34,23 @@ async def record(spaces: int) -> None:
         for name, done in PROFILES.items():
             # Once unwatched: the server is warm then, and what a restart finds is there.
             await done(found.large, found.scratch)
+            graph = FOLDER / f"{name}.svg"
             await asyncio.to_thread(
                 subprocess.run,
                 (
                     *(str(PY_SPY), "record", "--rate", RATE, "--function"),
-                    *("--output", str(FOLDER / f"{name}.svg"), "--"),
+                    *("--output", str(graph), "--"),
                     *(sys.executable, "-m", "benchmarks.profiling"),
                     *("--work", name, found.server.url, str(found.scratch)),
                 ),
                 check=True,
             )
+            graph.write_text(titled(graph.read_text(), name))
+
+
+def titled(graph: str, title: str) -> str:
+    """The graph under a title, where py-spy writes a command with paths of this machine."""
+    return re.sub(r'(<text id="title"[^>]*>)[^<]*', rf"\g<1>{title}", graph, count=1)
 
 
 async def work(name: str, url: str, scratch: Path) -> None:
