@@ -18,6 +18,7 @@ _COLOURS: Final = {
     Verdict.WITHIN_NOISE: "#c9a227",
     Verdict.MISSED: "#b23a48",
 }
+_NEAREST: Final = 0.1
 _BAR: Final = "#4a6fa5"
 _INK: Final = "#333333"
 
@@ -35,26 +36,25 @@ mpl.rcParams.update(
 
 
 def draw_goals(rows: Sequence[Row], path: Path) -> None:
-    """How many times its goal each row is off it, or below."""
-    drawn, axes = _axes(len(rows), "times the goal: left of the line it is reached")
+    """How many times its goal each row is off it, or below; far below is the edge."""
+    drawn, axes = _axes(len(rows), "times the goal")
     for place, row in enumerate(rows):
-        share = _share(row, row.median)
-        low, high = sorted(_share(row, edge) for edge in _edges(row))
+        share = max(_NEAREST, _share(row, row.median))
+        low, high = sorted(max(_NEAREST, _share(row, edge)) for edge in _edges(row))
         colour = _COLOURS[row.verdict]
         axes.plot([low, high], [place, place], color=colour, linewidth=4, alpha=0.35)
-        axes.plot(share, place, "o", color=colour)
+        axes.plot(share, place, "<" if share == _NEAREST else "o", color=colour)
         axes.annotate(
             f"{figure(row.median)} {row.goal.unit}",
-            (high, place),
-            xytext=(8, 0),
-            textcoords="offset points",
+            (1.02, place),
+            xycoords=("axes fraction", "data"),
             va="center",
             color=_INK,
         )
     axes.axvline(1, color=_INK, linewidth=1)
     axes.set_xscale("log")
-    axes.margins(x=0.15)
-    axes.xaxis.set_major_formatter(lambda value, _: figure(value))
+    axes.margins(x=0.05, y=0.02)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_yticks(
         range(len(rows)), [f"{row.number}  {row.what} ({row.goal})" for row in rows]
     )
@@ -99,7 +99,7 @@ def draw_growth(
 
 
 def _axes(lines: int, label: str) -> tuple[Figure, Axes]:
-    drawn = Figure(figsize=(9, 1.2 + 0.32 * lines), layout="constrained")
+    drawn = Figure(figsize=(10, 1.2 + 0.28 * lines), layout="constrained")
     axes = drawn.subplots()
     axes.invert_yaxis()
     axes.set_xlabel(label)
