@@ -92,14 +92,18 @@ class Connection:
         if self.is_inside or self._reading is None or not self._turn.locked():
             return await self.fetch(sql, parameters)
         with translated(self.path):
-            if self._beside is None:
-                self._beside = asyncio.create_task(_threaded(self._reading))
-            connection = await asyncio.shield(self._beside)
+            connection = await self._second(self._reading)
             while True:
                 commits = self._commits
                 found = list(await connection.execute_fetchall(sql, parameters))
                 if commits == self._commits:
                     return found
+
+    async def _second(self, reading: Opening) -> aiosqlite.Connection:
+        opening = self._beside
+        if opening is None or (opening.done() and opening.exception() is not None):
+            opening = self._beside = asyncio.create_task(_threaded(reading))
+        return await asyncio.shield(opening)
 
     async def execute(self, sql: str, parameters: Sequence[Any] = ()) -> None:
         """Write, inside a transaction."""

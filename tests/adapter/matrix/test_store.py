@@ -337,6 +337,22 @@ async def test_a_room_is_looked_up_while_another_task_writes(store: Store) -> No
     assert row.name == "after"
 
 
+async def test_a_room_is_looked_up_again_after_the_file_could_not_be_opened(
+    store: Store, tmp_path: Path
+) -> None:
+    """What failed once is tried again, not remembered."""
+    await set_room_meta(store, "!a", name="before")
+    file, away = tmp_path / "a.db", tmp_path / "away.db"
+    async with store.transaction():
+        file.rename(away)
+        with pytest.raises(StoreError):
+            await asyncio.create_task(store.row("!a"))
+        away.rename(file)
+        row = await asyncio.create_task(store.row("!a"))
+    assert row is not None
+    assert row.name == "before"
+
+
 async def test_what_is_committed_while_a_room_is_looked_up_is_found(
     store: Store,
 ) -> None:
