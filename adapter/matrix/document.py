@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 from adapter.matrix.desired import Desired, Finding
@@ -52,7 +53,10 @@ def document(
     }
     status: dict[str, Any] = {
         "complete": complete,
-        "findings": [finding(found) for found in sorted(desired.findings, key=_order)],
+        "findings": [
+            finding(found)
+            for found in sorted(desired.findings, key=attrgetter("place"))
+        ],
     }
     if observed_at is not None:
         status["observed_at"] = timestamp(observed_at)
@@ -165,10 +169,6 @@ def finding(found: Finding) -> dict[str, str]:
     if found.cause is not None and found.cause.event_id:
         shown["evidence"] = whole(found.cause.event_id)
     return dict(sorted(shown.items()))
-
-
-def _order(found: Finding) -> tuple[str, str, str]:
-    return found.code, found.room, found.message
 
 
 def _fields(resource: Resource) -> dict[str, Any]:
