@@ -91,8 +91,7 @@ class Keeper:
 
     async def rows(self) -> Rows:
         """The rows as they are. Whoever writes to them later shows in the version."""
-        version = await self._db.version()
-        return Rows(await self._store.rows(), version)
+        return Rows(*await self._store.versioned_rows())
 
     async def token(self) -> str | None:
         """The position of what was kept, if this program kept it; all else is for `load`

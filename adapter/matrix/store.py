@@ -159,17 +159,22 @@ class Store:
         """All rows by room id, in its order; others are given the same ones.
 
         They are read again only if somebody has written to them."""
+        rows, _ = await self.versioned_rows()
+        return rows
+
+    async def versioned_rows(self) -> tuple[dict[str, Row], int]:
+        """As `rows`, with the number that is another one once another process wrote."""
         version = await self._db.version()
         state = self._writes, version
         if self._known is not None and self._known[0] == state:
-            return self._known[1]
+            return self._known[1], version
         found = await self._db.fetch(
             f"SELECT {ROW} FROM room_meta ORDER BY room_id"  # noqa: S608 - a constant
         )
         rows = await asyncio.to_thread(_by_room, found)
         # What is not committed may never be.
         self._known = None if self._db.is_inside else (state, rows)
-        return rows
+        return rows, version
 
     def rows_change(self) -> None:
         """Whoever writes to rows says so, inside the transaction and before."""

@@ -30,7 +30,7 @@ from benchmarks.setting import Setting
 from benchmarks.world import HOMESERVER, World, told
 
 SAME: Final = 1.1
-"""What a tenth more comes to, of ten times as many rooms, is the same."""
+"""So much more in ten times as many rooms is still the same."""
 DRIFTED, QUICK_DRIFTED = (1, 10, 50), (1, 10)
 """Rooms that have another name than before. The small world has as many chats."""
 STILL: Final = 20
