@@ -10,11 +10,11 @@ from __future__ import annotations
 import gc
 from typing import Final
 
-_YOUNG: Final = 10_000
+_YOUNG: Final = 2_500
 """Values more than at the last look, until the new ones are searched."""
 _MIDDLE: Final = 2
-"""Such looks, until all that is new since the last two is searched: 20 ms."""
-_OLD: Final = 1_000
+"""Such looks, until all that is new since the last two is searched: 5 ms."""
+_OLD: Final = 4_000
 """Such looks, until everything may be: more than a pass over 300,000 rooms makes."""
 
 
