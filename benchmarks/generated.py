@@ -221,6 +221,7 @@ class CannedWire:
         found = orjson.loads(self._windows.joined.read_bytes())["joined_rooms"]
         if not all(isinstance(room, str) for room in found):
             raise AssertionError(found)
+        await asyncio.sleep(0)  # as the wire does
         return frozenset(found)
 
     async def state(self, room_id: str) -> list[dict[str, Any]]:
