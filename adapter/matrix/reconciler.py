@@ -257,6 +257,8 @@ class Reconciler:
             await self.store.set_conditions([*said, converged(decided, report)])
         self.keeper.kept = mark and Kept(mark, seen.facts)
         level = logging.INFO if report.plan else logging.DEBUG
+        if decided.cache.blocked:
+            level = logging.WARNING  # it waits for a person
         counts = {str(result): n for result, n in report.counts.items()}
         log.log(level, "converged", extra={"cache": counts, **_sizes(decided)})
         return done

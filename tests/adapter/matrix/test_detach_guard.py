@@ -20,7 +20,7 @@ FORBIDDEN = Answer(403, b'{"errcode": "M_FORBIDDEN"}')
 
 
 async def test_too_many_detachments_are_blocked_and_the_rest_is_applied(
-    city: City,
+    city: City, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Of ten rows three may go at once; of four none does, until somebody allows it."""
     alice, space, rooms = await city.home(chats=8, join=False)
@@ -59,7 +59,9 @@ async def test_too_many_detachments_are_blocked_and_the_rest_is_applied(
     assert await city.binding(new) is not None
 
     assert (await city.once(allow_detach=3)).result == "blocked"
+    assert caplog.messages == ["converged"] * 3  # as warnings: a person has to look
     assert (await city.once(allow_detach=4)).result == "converged"
+    assert caplog.messages == ["converged"] * 3
     assert {city.status(room) for room in given_up} == {"detached: unlinked"}
     assert city.status(extra) == city.status(legacy) == "active"
     assert await city.membership(unfinished, alice) == "invite"
