@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import socket
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
@@ -85,6 +86,7 @@ def _told(kept: Playground, url: str, keep: Path | None) -> str:
     files = str(kept.folder)
     if keep is None:
         files += "  (gone at the end; --keep DIR keeps them)"
+    config = str(kept.config)
     return f"""\
 A homeserver and the bot, on this machine alone.
 
@@ -98,6 +100,11 @@ suggests, and give it the address above. Then start a direct chat with {bot}:
 the bot makes your rooms and says where to go. In those, `!help` lists what it can do; in an
 encrypted direct chat it cannot read.
 
-You may kill the bot (`pkill -9 -f spacekeeper.yaml`) or delete its database: it is
-started again, and nobody in the rooms should notice. Ctrl-C ends it all. From here on the bot's log:
+You may kill the bot, and delete its database while it is dead: it is started again, and
+nobody in the rooms should notice. It reads {config}, and so do commands:
+
+  pkill -9 -f {shlex.quote(f"{config} run")}
+  spacekeeper --config {shlex.quote(config)} plan
+
+Ctrl-C ends it all, and so does another bot for the same account. From here on the bot's log:
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shlex
 import signal
 import socket
 import stat
@@ -167,7 +168,11 @@ async def test_somebody_plays(tmp_path: Path) -> None:
         assert (answer["msgtype"], answer["body"]) == ("m.text", "1: hello")
 
         # Which is what to play with: kill it, and it is as if nothing had been.
-        os.kill(play.bot_process(), signal.SIGKILL)
+        bot = play.bot_process()
+        [told] = re.findall(r"^  pkill -9 -f (.+)$", play.printed, re.MULTILINE)
+        [pattern] = shlex.split(told)
+        assert pattern in " ".join(_command(bot))
+        os.kill(bot, signal.SIGKILL)
         await carol.say(chat, "are you there?")
         [answer] = await carol.hears(chat)
         assert answer["body"] == "2: are you there?"
@@ -180,6 +185,10 @@ async def test_somebody_plays(tmp_path: Path) -> None:
     assert all(password not in log for password in play.passwords.values())
     assert not answers(play.url)
     assert await asyncio.to_thread(os.listdir, tmp_path) == []
+
+
+def _command(process: int) -> list[str]:
+    return Path(f"/proc/{process}/cmdline").read_text().split("\0")
 
 
 def _is_space(create: dict[str, object]) -> bool:
