@@ -66,14 +66,15 @@ def overlaid(
     problems: list[Problem] = []
     for name in sorted(name for name in environ if name.startswith(PREFIX)):
         if name not in known:
-            message = f"unknown setting{near(name, known)}"
+            message = f"unknown setting{near(name, known, begin=PREFIX)}"
             problems.append(Problem(name, message))
             continue
         setting = known[name]
         try:
             value = _read(environ[name], setting.types)
         except StrictYamlError:
-            problems.append(Problem(name, "expected a value in YAML or JSON"))
+            message = "expected a value in YAML or JSON, such as '[\"@user:server\"]'"
+            problems.append(Problem(name, message))
             continue
         _put(whole, setting.path, value)
         places[place(setting.path)] = name

@@ -80,13 +80,16 @@ def place(path: Iterable[str | int]) -> str:
     return "".join(parts)
 
 
-def near(word: str, known: Iterable[str]) -> str:
-    """`; did you mean "interval"?`, or nothing where no known word is close."""
+def near(word: str, known: Iterable[str], begin: str = "") -> str:
+    """`; did you mean "interval"?`, or nothing where no known word is close.
+
+    What all of them `begin` with does not make them any closer."""
     # Not at the top: only a mistake needs it.
     from difflib import get_close_matches
 
-    close = get_close_matches(word, list(known), 1, 0.6)
-    return f'; did you mean "{close[0]}"?' if close else ""
+    rests = [one.removeprefix(begin) for one in known]
+    close = get_close_matches(word.removeprefix(begin), rests, 1, 0.6)
+    return f'; did you mean "{begin}{close[0]}"?' if close else ""
 
 
 @cache

@@ -60,7 +60,19 @@ def _usage(error: click.UsageError) -> str:
     said = error.format_message().rstrip(".")
     said = said[:1].lower() + said[1:]
     path = error.ctx.command_path if error.ctx else "spacekeeper"
+    if isinstance(error, click.NoSuchOption) and error.ctx and _is_ours(error):
+        return f"{said} of {error.ctx.info_name}: it goes before the command"
     return f"{said}; see `{path} --help`"
+
+
+def _is_ours(error: click.NoSuchOption) -> bool:
+    """Whether it is an option of `spacekeeper` itself."""
+    root = error.ctx.find_root() if error.ctx else None
+    return (
+        root is not error.ctx
+        and root is not None
+        and any(error.option_name in one.opts for one in root.command.params)
+    )
 
 
 def _safe(text: str, secrets: Iterable[str]) -> str:

@@ -152,7 +152,7 @@ def from_text(text: str) -> dict[str, Any]:
         msg = f"it cannot be read: {exc}"
         raise DocumentError(msg) from exc
     if not isinstance(found, dict):
-        msg = "it is not a document: expected apiVersion, kind, metadata and spec in it"
+        msg = "expected apiVersion, kind, metadata and spec in it"
         raise DocumentError(msg)
     return found
 

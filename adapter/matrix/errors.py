@@ -57,7 +57,7 @@ class Unreachable(WireError):
     came about: refused, no such name, no trust in the certificate."""
 
     advice = (
-        "check `homeserver` in the configuration and that the server runs; "
+        "check the homeserver's address, and that the server runs; "
         "it is worth trying again"
     )
 
@@ -89,7 +89,7 @@ class ServerFault(WireError):
 class NotAHomeserver(WireError):
     """Something answered that does not speak the Matrix protocol."""
 
-    advice = "check `homeserver` in the configuration, and any proxy in front of it"
+    advice = "check the homeserver's address, and any proxy in front of it"
 
 
 class TokenRefused(WireError):

@@ -135,9 +135,9 @@ def _ambiguous_owner(look: Look, found: Finding) -> str:
     members = sorted(look.view.cases[found.room].chain.members() - {look.me})
     if not members:
         return "nothing to do: nobody was ever in it"
-    first, *others = members
-    more = f", or another of {', '.join(others)}" if others else ""
-    return f"`{adopt(found.room, first)}`{more}"
+    if len(members) == 1:
+        return f"`{adopt(found.room, members[0])}`"
+    return f"`{adopt(found.room, 'ID')}`, where ID is one of {', '.join(members)}"
 
 
 def _malformed_identity(look: Look, found: Finding) -> str:

@@ -32,7 +32,7 @@ class Fate(StrEnum):
     """Nothing written says what differs: another value would be worked out."""
     LOST = "lost"
     BEHIND = "behind"
-    """Matrix says something else than the cache, and any pass will take that."""
+    """Matrix says something else than the cache, and a pass takes that, or a guard holds it."""
     UNSEEN = "unseen"
     """Too little could be read now to tell."""
 
@@ -94,7 +94,7 @@ def _fate(
     if isinstance(fact, Unknown):
         return Fate.UNSEEN, f"it could not be read now ({fact.why})"
     if not _difference(passed, found) or (found is None and not holds_place(passed)):
-        return Fate.BEHIND, "Matrix says so by now, and any pass takes it"
+        return Fate.BEHIND, "Matrix says so by now: see `spacekeeper plan`"
     if not isinstance(fact, Present | Gone) or not view.seen.whole:
         return Fate.UNSEEN, "not every room could be read now"
     if found is None:

@@ -190,7 +190,8 @@ def test_every_problem_at_once_each_with_its_place(file: Path) -> None:
     )
     assert said.split("\n  ") == [
         "FILE cannot be used; 7 settings need correcting:",
-        "SPACEKEEPER_INVITES__ALLOW: expected a value in YAML or JSON",
+        "SPACEKEEPER_INVITES__ALLOW: expected a value in YAML or JSON, such as "
+        """'["@user:server"]'""",
         'SPACEKEEPER_PLATFORM: unknown setting; did you mean "SPACEKEEPER_PLATFORM__URL"?',
         "SPACEKEEPER_RECONCILE__INTERVL: unknown setting; "
         'did you mean "SPACEKEEPER_RECONCILE__INTERVAL"?',

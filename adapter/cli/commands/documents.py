@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adapter.cli.errors import CommandError
+from adapter.cli.options import OUTPUT
 from adapter.plain_text import escaped
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def validate(file: str) -> int:
 @click.command(short_help="Show what turns one document into another.")
 @click.argument("old", type=DOCUMENT)
 @click.argument("new", type=DOCUMENT)
-@click.option("--output", type=click.Choice(["text", "json"]), default="text")
+@OUTPUT
 def diff(old: str, new: str, output: str) -> int:
     """Show what turns the topology of document OLD into that of document NEW.
 

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     default="matrix",
     help="What Matrix shows, or what the cache holds.  [default: matrix]",
 )
-@click.option("--output", type=click.Choice(["yaml", "json"]), default="yaml")
+@click.option(
+    "--output", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True
+)
 @click.option(
     "--file", "target", type=click.Path(path_type=Path, allow_dash=True), metavar="F"
 )

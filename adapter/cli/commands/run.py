@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 )
 @click.pass_obj
 def run(session: Session, allow_detach: int | None) -> None:
-    """Run the bot: one pass over everything, then messages and a pass now and again.
+    """Run the bot: a pass first, then messages, and a pass now and again.
 
     It logs to stderr, and says `ready` once messages are handled. SIGTERM and Ctrl-C
     end it in order: what is being answered is finished, if it soon is.

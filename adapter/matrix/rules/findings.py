@@ -53,7 +53,7 @@ def _owners(view: View) -> Iterator[Finding]:
             yield Finding(
                 "ambiguous_owner",
                 case.key,
-                f"nothing tells whose {case.chain.kind} it is; {who} was ever in it",
+                f"nothing tells whose {case.chain.kind} it is; ever in it: {who}",
                 case.chain.tip.create.cause,
             )
 

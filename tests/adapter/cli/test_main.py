@@ -84,6 +84,7 @@ def test_version() -> None:
     ("args", "said"),
     [
         (["plan", "--bogus"], "no such option"),
+        (["plan", "--config", "x"], "of plan: it goes before the command"),
         (["bogus"], "no such command"),
         ([], "missing command"),
         (["--log-format", "xml", "plan"], "invalid value for '--log-format'"),
