@@ -106,6 +106,7 @@ async def observe(  # noqa: PLR0913 - three of them are for few callers
     if not seen.whole:
         doubts |= own(facts, me)
     await _complete(facts, reader, doubts, after)
+    await _follow_links(facts, reader, after)
     log.info(
         "observed",
         extra={
@@ -280,6 +281,17 @@ def leads(found: Iterable[Fact], me: str) -> set[str]:
     return rooms
 
 
+def links(facts: Mapping[str, Fact], me: str) -> set[str]:
+    """The rooms without a fact that the bot linked into its own Spaces, or once did."""
+    return {
+        room_id
+        for found in facts.values()
+        if (room := shown(found)) is not None and room.create.cause.sender == me
+        for room_id, child in room.children.items()
+        if child.cause.sender == me and room_id not in facts
+    }
+
+
 async def check_account(wire: Wire, me: str) -> None:
     """Raise `WrongToken` unless the access token is the account's."""
     user_id = (await wire.whoami()).user_id
@@ -341,6 +353,20 @@ async def _complete(
         facts.update(newly)
         ahead = leads(newly.values(), reader.me) - facts.keys()
     facts.update(dict.fromkeys(ahead, Unknown("too many upgrades in a row")))
+
+
+async def _follow_links(
+    facts: dict[str, Fact], reader: _Reader, after: frozenset[str]
+) -> None:
+    """Read what the bot linked and is not in, into `facts`, if it was ever in there.
+
+    Of a room that its account left nothing else tells: no snapshot lists it."""
+    linked = await asyncio.to_thread(links, facts, reader.me)
+    await _complete(facts, reader, linked, after)
+    for room_id in linked:
+        found = facts[room_id]
+        if isinstance(found, Unknown) and found.absent:
+            del facts[room_id]  # one more room that the bot has nothing to do with
 
 
 def _counts(old: Fact | None, new: Fact, *, in_it: bool) -> bool:

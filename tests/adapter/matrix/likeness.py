@@ -43,7 +43,8 @@ def unlike(live: Rows, cold: Rows, hidden: Collection[str]) -> dict[str, str]:
 
 def _may_be_lost(row: Mapping[str, Any], hidden: Collection[str]) -> bool:
     """Rows are never deleted (section 5), and a room that the bot is banned from, or is
-    invited to again, shows nothing; one that the bot's account left is listed nowhere."""
+    invited to again, shows nothing; one that the bot's account left is found by nothing but
+    a link of the bot's own, which others may have written over."""
     return row["status"] == "detached" and (
         row["reason"] == "bot_left"
         or (row["reason"] in LEFT | {"lost"} and row["room_id"] in hidden)

@@ -80,6 +80,29 @@ async def test_chats_of_a_space_that_is_lost_stay_in_use(city: City) -> None:
     await city.settled(unlike={space, one})
 
 
+async def test_a_room_that_the_bot_left_is_found_again_without_the_file(
+    city: City,
+) -> None:
+    """No list has it, but the bot's own link. The number stays taken, the owner the same;
+    where the bot linked what it never made, or was in, nothing follows from that."""
+    alice, space, (one, two) = await city.home(chats=2)
+    strange = await alice.create_room()
+    await city.bot.link(space, strange)
+    await city.startup()
+    await city.bot.leave(one)
+    await city.bot.unlink(space, two)
+    await city.bot.leave(two)
+    await city.once(whole=True)
+    before = {room: city.bound(room) for room in (one, two)}
+    assert {before[one][3], before[two][3]} == {"C1", "C2"}
+    city.forget()
+    await city.startup()
+    assert {room: city.bound(room) for room in (one, two)} == before
+    assert city.status(one) == city.status(two) == "detached: bot_left"
+    assert city.rows().keys() == {space, one, two}
+    await city.settled()
+
+
 async def test_a_room_that_the_bot_left_keeps_its_row(city: City) -> None:
     """The bot's own leave is evidence like any other; the place stays the owner's."""
     alice, space, (one, two) = await city.home(chats=2)
