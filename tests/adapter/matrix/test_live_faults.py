@@ -478,7 +478,7 @@ async def test_a_typing_notice_that_hangs(
 @pytest.mark.parametrize(
     ("whose", "does"),
     [
-        (Store, "rows"),
+        (Store, "versioned_rows"),
         (Store, "row"),
         (Ledger, "set_checkpoint"),
         (Reconciler, "publish_to"),
