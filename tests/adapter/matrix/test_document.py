@@ -242,8 +242,8 @@ def test_halves_of_surrogate_pairs_crash_nothing() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "it is not a document"),
-        ("[1]", "it is not a document"),
+        ("", "expected apiVersion, kind"),
+        ("[1]", "expected apiVersion, kind"),
         ('{"a": 1, "a": 2}', 'it cannot be read: the key "a" is in it twice'),
         ('{"a": NaN}', "it cannot be read: NaN is no number in JSON"),
         ('{"a": "\\ud800"}', "it cannot be read: it holds half of a surrogate pair"),
