@@ -82,8 +82,9 @@ async def sliding_sync(wire: Wire, types: EventTypes, read: Reading) -> Seen:
 
     Each window is asked for afresh, without a position: Synapse copies what it knows of
     a connection at every step, so that the steps would cost more and more. Rooms move
-    between the windows meanwhile; what was missed shows in `count`, and is had by
-    asking once for all. It does not list rooms that the account left by itself."""
+    between the windows meanwhile, and always to the top: what was missed shows in
+    `count`, and is looked for there, then in all of them. It does not list rooms that
+    the account left by itself."""
     rooms: dict[str, Fact] = {}
     invited: set[str] = set()
 
@@ -104,8 +105,10 @@ async def sliding_sync(wire: Wire, types: EventTypes, read: Reading) -> Seen:
         window = await _while(add(window.part), ahead)
     await add(window.part)
     count = window.total
-    if _count(rooms, invited) < count:
-        window = await asked(0, count + WINDOW)
+    for end in (WINDOW, count + WINDOW):
+        if _count(rooms, invited) >= count:
+            break
+        window = await asked(0, end)
         await add(window.part)
         count = window.total
     if (got := _count(rooms, invited)) < count:

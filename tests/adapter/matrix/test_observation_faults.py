@@ -549,15 +549,20 @@ async def test_only_invited(fake: Fake, wire: Wire) -> None:
     assert fake.asked["!asks"] == fake.asked["!new"] == 0
 
 
-async def test_windows(fake: Fake, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A room that moves between two windows is had in the end, by asking for all."""
+@pytest.mark.parametrize("again", [1, 2], ids=["at the top", "anywhere"])
+async def test_windows(
+    fake: Fake, wire: Wire, monkeypatch: pytest.MonkeyPatch, again: int
+) -> None:
+    """A room that moves between two windows is had in the end: by asking for the top
+    again, to which rooms move, or then for all."""
     monkeypatch.setattr(channels, "WINDOW", 1)
     await honest(wire, channel=Channel.SLIDING_SYNC)
     assert fake.asked["sliding"] == 3
     some = fake.say("sliding")
     del some["rooms"]["!kicked"]
     some["lists"]["all"]["count"] = 3
-    fake.told("sliding", *[says(some)] * 3, says(fake.say("sliding")))
+    short = [says(some)] * (2 + again)
+    fake.told("sliding", *short, says(fake.say("sliding")))
     facts = await honest(wire, channel=Channel.SLIDING_SYNC)
     assert isinstance(facts.rooms["!kicked"], Gone)
     fake.told("sliding", says(some))
