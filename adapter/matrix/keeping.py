@@ -1,8 +1,8 @@
 """The kept facts in the file: written with the rows that follow from them, and believed
 as a whole or not at all.
 
-Whatever else the rows hang on is in the fingerprint, the code of the rules too: another
-version of the program looks at everything anew, and nobody has to remember to say so.
+Whatever else the rows hang on is in the fingerprint, the code that decides too: another
+version of it looks at everything anew, and nobody has to remember to say so.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -34,17 +34,8 @@ from adapter.matrix.store import Store
 
 log = logging.getLogger(__name__)
 
-_DECIDING: Final = (
-    "facts.py",
-    "kept.py",
-    "identity.py",
-    "rules",
-    "neighbourhoods.py",
-    "topology.py",
-    "rendering.py",
-    "decision.py",
-)
-"""What makes facts of events, and rows of facts."""
+_DECIDING: Final = ("adapter.matrix", "controller")
+"""Packages that make facts of what a server answers, and rows of facts."""
 
 
 class Rows(NamedTuple):
@@ -157,7 +148,7 @@ class Keeper:
         """Keep a look at everything, made `at`, and the rows that there are after it, of
         which the version is that of before.
 
-        The bookmark holds as soon as it is committed; so for the next two."""
+        The bookmark holds as soon as it is committed, as those of `renew` and `move`."""
         self._version = rows.version
         mark = Bookmark(token, None, at, frozenset(due))
         async with self._store.transaction():
@@ -260,20 +251,19 @@ def fingerprint(me: str, origin: str, types: EventTypes) -> str:
 @cache
 def _code() -> bytes:
     """A digest of the code that decides."""
-    here, code = files(__package__), hashlib.sha256()
-    for name in _DECIDING:
-        for source in _sources(here / name):
+    code = hashlib.sha256()
+    for package in _DECIDING:
+        for source in _sources(files(package)):
             code.update(source.name.encode() + b"\0" + source.read_bytes())
     return code.digest()
 
 
-def _sources(place: Traversable) -> list[Traversable]:
-    if place.is_file():
-        return [place]
-    return sorted(
-        (one for one in place.iterdir() if one.name.endswith(".py")),
-        key=lambda one: one.name,
-    )
+def _sources(place: Traversable) -> Iterator[Traversable]:
+    for one in sorted(place.iterdir(), key=lambda one: one.name):
+        if one.is_dir():
+            yield from _sources(one)
+        elif one.name.endswith(".py"):
+            yield one
 
 
 def _refuse(why: str) -> None:
