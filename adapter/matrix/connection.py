@@ -89,7 +89,7 @@ class Connection:
         """As `fetch`, but nobody waits here for the transaction of another task.
 
         Whatever is committed when it returns is in it."""
-        if self.is_inside or self._reading is None or not self._turn.locked():
+        if self.is_inside or self._reading is None:
             return await self.fetch(sql, parameters)
         with translated(self.path):
             connection = await self._second(self._reading)
