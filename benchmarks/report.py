@@ -76,7 +76,8 @@ def document(
 Written by `make bench`; a change made by hand does not last.
 
 What the bot costs beside what the wire costs, measured side by side in one run: in each
-round everyone is measured, one right after the other. *measured* is the median over
+round everyone is measured, one right after the other, but for the libraries of row 8, which
+are measured once. *measured* is the median over
 the rounds of what is held to the goal, ± the width of the middle half of the rounds, its
 noise. Absolute figures are those of one machine, and say little of another.
 

@@ -216,8 +216,9 @@ renders everything.
 
 ## Where the next limit lies
 
-**The server's snapshot.** At {wire * 1000:.2f} ms a room, a cold start of {LONG / cold:,.0f} rooms takes a
-minute, of which the bot's own side is {share * LONG / cold:.1f} s. It is needed where there is no
+**The server's snapshot.** At {cold * 1000:.2f} ms a room, a cold start of {LONG / cold:,.0f} rooms takes a
+minute. The wire alone would take {wire * LONG / cold:.0f} s for them, and what the bot computes, without
+a server, {share * LONG / cold:.1f} s. It is needed where there is no
 database, and once every `full_interval`, while messages are answered. Everything in between
 asks for what changed.
 
