@@ -49,9 +49,6 @@ class Report:
     plan: Plan
     outcomes: tuple[Outcome, ...] = ()
 
-    def count(self, result: Result) -> int:
-        return self.counts[result]
-
     @cached_property
     def counts(self) -> Counter[Result]:
         return Counter([outcome.result for outcome in self.outcomes])

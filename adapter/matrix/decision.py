@@ -25,7 +25,7 @@ from adapter.matrix.rows import (
 )
 from adapter.matrix.settings import ReconcileSettings
 from controller.diff import diff
-from controller.model import DETACHED, Action, Change, Key, Resource, Topology
+from controller.model import DETACHED, Action, Change, Resource, Topology
 from controller.plan import Guard, Plan, plan
 
 DAY = 24 * 60 * 60 * 1000
@@ -214,7 +214,7 @@ def _one_by_one(changes: Iterable[Change]) -> Iterator[Change]:
     for change in changes:
         for name, (old, new) in change.fields.items():
             yield Change(
-                Key(*change.key),
+                change.key,
                 Action.PUBLISH,
                 Resource({} if old is None else {name: old}),
                 Resource({name: new}),

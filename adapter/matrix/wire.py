@@ -329,15 +329,11 @@ class Wire:
         query = f"set_presence=offline&timeout={next(self._busters)}"
         return await self._sync(query, _NO_EVENTS)
 
-    async def sliding_sync(
-        self, body: Mapping[str, Any], pos: str | None = None
-    ) -> Json:
-        """One window of simplified sliding sync (MSC4186); without `pos` a fresh start.
+    async def sliding_sync(self, body: Mapping[str, Any]) -> Json:
+        """One window of simplified sliding sync (MSC4186), always as a fresh start.
 
         The body needs no `conn_id`: a Wire has one connection."""
         query = "set_presence=offline&timeout=0"
-        if pos is not None:
-            query += f"&pos={quote(pos, safe='')}"
         found: Json = await self._exchange.read(
             Request(
                 "POST",

@@ -131,7 +131,7 @@ async def test_34_records_are_written_as_the_limits_allow(
             limited = proxy.at(RECORD, Answer(429, IN_AN_HOUR), through + 1)
             done = await city.once(settings=ReconcileSettings(publish_patience=0))
             await limited.struck()
-            assert (done.result, done.publish.count(Result.PUBLISHED)) == (
+            assert (done.result, done.publish.counts[Result.PUBLISHED]) == (
                 "waiting",
                 through,
             )
@@ -163,7 +163,7 @@ async def test_34_a_servers_own_limits_are_waited_out(tmp_path: Path) -> None:
             path = tmp_path / "another.db"
             done = await reconcile_once(city.client, path, settings=at_once)
             assert done.result == "waiting"
-            assert done.publish.count(Result.PUBLISHED)
+            assert done.publish.counts[Result.PUBLISHED]
 
         async def passed(result: str) -> None:
             assert (await city.once(settings=at_once)).result == result

@@ -50,7 +50,7 @@ async def test_a_start_without_a_database_rebuilds_every_row(city: City) -> None
 
     rows = city.rows()
     done = await city.once()
-    assert done.publish.count(Result.PUBLISHED) == 2
+    assert done.publish.counts[Result.PUBLISHED] == 2
     after = await city.server()
     mine = (BINDING, city.bot.user_id)
     assert {

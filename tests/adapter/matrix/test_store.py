@@ -218,7 +218,7 @@ async def test_the_store_is_a_target(store: Store) -> None:
     steps = plan(diff({}, topology({"!a": chat("!a", 1, "p1")})))
     async with store.transaction(at=5):
         report = await apply(steps, store)
-    assert report.count(Result.APPLIED) == 1
+    assert report.counts[Result.APPLIED] == 1
     assert ((await get_room_meta(store, "!a")) or {})["updated_at"] == 5
     await become(store, chat("!a", 2, "p1"))
     assert ((await get_room_meta(store, "!a")) or {})["updated_at"] == 5

@@ -145,7 +145,7 @@ async def test_an_owner_who_cannot_be_invited_is_a_finding(city: City) -> None:
     identity = chat_identity(alice, 1) | {"owner": "@ghost:nowhere.example"}
     room = await city.room(identity=identity)
     first = await city.once()
-    assert first.publish.count(Result.FAILED) == 1
+    assert first.publish.counts[Result.FAILED] == 1
     report = await city.settled(cold=False)
     assert ("uninvitable", room) in findings(report)
     assert city.status(room) == "pending"
