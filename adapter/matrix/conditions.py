@@ -7,6 +7,8 @@ Published   Matrix says of the bot's rooms all that it should
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from adapter.matrix.decision import Pass
 from controller.apply import Report, Result
 from controller.conditions import Condition
@@ -19,6 +21,12 @@ def observed(decided: Pass) -> Condition:
         message = f"all rooms were looked at, {vain} of them in vain"
         return Condition("Observed", "True", "RoomsUnknown", message, at)
     return Condition("Observed", "True", "Complete", "all rooms were looked at", at)
+
+
+def is_observed(conditions: Iterable[Condition]) -> bool:
+    """Whether Matrix was looked at, by what was said last; then that still stands after
+    a pass that found nothing changed."""
+    return any(one.type == "Observed" and one.status == "True" for one in conditions)
 
 
 def unchanged(at: int) -> Condition:

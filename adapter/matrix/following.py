@@ -59,6 +59,7 @@ class Follower:
         self._held: set[str] = set()
         self._made: set[str] = set()
         self._findings: dict[tuple[str, str], Finding] = {}
+        self._told: dict[tuple[str, str], Finding] = {}
         self._owners: Mapping[str, str | None] = {}
 
     # What is known
@@ -286,7 +287,8 @@ class Follower:
         decided before."""
         due, now = dict(self._due), next(self._touches)
         kept = self._reconciler.keeper.kept
-        if not due and token is not None and kept and kept.facts is self._facts:
+        is_still = not due and self._findings == self._told
+        if is_still and token is not None and kept and kept.facts is self._facts:
             await self._reconciler.nothing_changed(token, ahead)
             return True
         rooms = {room_id: one.why for room_id, one in due.items()}
@@ -332,9 +334,12 @@ class Follower:
         if hidden := closed(before, after, due, one.me):
             log.info("banned", extra={"rooms": hidden})
             return False
+        newer: dict[str, Fact] = {}
+        if self._meanwhile is not None:
+            newer = await asyncio.to_thread(changed, before, after)
         self._facts = after
         if self._meanwhile is not None:
-            self._meanwhile |= changed(before, after)
+            self._meanwhile |= newer
         return True
 
     async def _pass(self, seen: Observation, allow_detach: int | None = None) -> None:
@@ -343,16 +348,18 @@ class Follower:
         have = await one.keeper.rows()
         hold = frozenset(self._made_for(self._in_flight))
         self._held |= hold
+        told = dict(self._findings)
         decided = await one.decide(
             seen.facts,
             have.rows,
             allow_detach=allow_detach,
             hold=hold,
-            findings=tuple(self._findings.values()),
+            findings=tuple(told.values()),
         )
         # A pass that nobody asked for is recorded only if it has anything to tell.
         after = self.newest if seen.token is None else None
         self.newest = await one.carry_out(decided, have, seen, after=after)
+        self._told = told
         self.decided.set()
 
     @contextmanager

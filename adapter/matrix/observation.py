@@ -163,7 +163,8 @@ async def reread(  # noqa: PLR0913 - one of them is for one caller
         return room_id in own or _is_own(facts.rooms.get(room_id), me)
 
     reader = _Reader(wire, me, types, is_nowhere, is_own)
-    seen = dict(facts.rooms)
+    # Beside the loop: after a start all of them have yet to be read from their bytes.
+    seen = await asyncio.to_thread(_copied, facts.rooms)
     await _complete(seen, reader, set(rooms), frozenset(inside))
     if ahead := reader.refused - rooms.keys():
         # An upgrade into a room that the bot is not in has nothing more to wait for.
@@ -180,6 +181,10 @@ async def reread(  # noqa: PLR0913 - one of them is for one caller
     left = {room_id for room_id in rooms if is_left(seen.get(room_id))}
     joined = (facts.joined | present | hidden) - left
     return facts._replace(rooms=seen, joined=joined)
+
+
+def _copied(rooms: Mapping[str, Fact]) -> dict[str, Fact]:
+    return dict(rooms)
 
 
 def behind(

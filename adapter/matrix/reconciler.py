@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from adapter.matrix.conditions import (
     converged,
+    is_observed,
     observed,
     published,
     unchanged,
@@ -187,8 +188,8 @@ class Reconciler:
     async def aged(self, facts: Facts, at: int | None = None) -> Facts:
         """The facts, with what was unread for too long by `at` (now) marked so."""
         unread = await self.store.unread()
-        limit = self.settings.full_interval
-        return aged(facts, unread, now() if at is None else at, limit)
+        at, limit = now() if at is None else at, self.settings.full_interval
+        return await asyncio.to_thread(aged, facts, unread, at, limit)
 
     async def converge(
         self, allow_detach: int | None = None, *, whole: bool = False
@@ -293,7 +294,7 @@ class Reconciler:
             # Beside the loop, which answers messages meanwhile.
             every = await asyncio.to_thread(_encoded, facts.rooms, facts.joined)
             return await self.keeper.compared(every)
-        newer = changed(kept.facts, facts) if kept else {}
+        newer = await asyncio.to_thread(changed, kept.facts, facts) if kept else {}
         return _encoded(newer, facts.joined)
 
     async def nothing_changed(self, token: str, ahead: str | None) -> None:
@@ -304,7 +305,8 @@ class Reconciler:
                 moved = await self.keeper.move(kept.mark, token, ahead)
                 kept = kept._replace(mark=moved)
             await self.store.repeat_pass(at)
-            await self.store.set_conditions([unchanged(at)])
+            if not is_observed(await self.store.conditions()):
+                await self.store.set_conditions([unchanged(at)])
         self.keeper.kept = kept
 
     async def publish(self, done: PassReport, *, patience: float | None) -> PassReport:

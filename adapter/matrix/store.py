@@ -263,7 +263,8 @@ class Store:
             " ORDER BY id DESC LIMIT 1"
         )
         for (report,) in found:
-            await self.record_pass(at, "in sync", json.loads(report))
+            still = {"changes": 0, "to_publish": 0}
+            await self.record_pass(at, "in sync", {**json.loads(report), **still})
 
     async def conclude_pass(self, number: int, result: str) -> None:
         """Say anew how a pass went, once all of it is done."""

@@ -15,6 +15,7 @@ import pytest
 
 from adapter.cli.account import Account, call, http_session
 from adapter.cli.homeserver import Homeserver
+from adapter.matrix.desired import Finding
 from adapter.matrix.errors import ServerFault, Unreachable
 from adapter.matrix.wire import Wire
 from tests.adapter.matrix.city import (
@@ -89,6 +90,38 @@ async def test_a_message_is_no_change(city: City, proxy: Proxy) -> None:
     await alice.send(chat, "hello")
     await city.once()
     assert asked(proxy) == ["GET sync"]
+
+
+async def test_what_was_found_meanwhile_is_told_though_nothing_changed(
+    city: City,
+) -> None:
+    """What no pass can see is in the next report, and in those after it."""
+    _, _, (chat,) = await city.home()
+    await city.startup()
+    async with landlord(city, look=False) as one:
+        await one.follower.begin()
+        for found in ((), (Finding("backlog", chat, "more was said"),)):
+            for finding in found:
+                one.follower.find(finding)
+            for _ in range(2):
+                await one.follower.renew()
+                told = await one.store.last_pass()
+                assert told is not None
+                codes = [finding["code"] for finding in told.report["findings"]]
+                assert codes == [finding.code for finding in found]
+                assert (told.result, told.report["changes"]) == ("in sync", 0)
+
+
+async def test_what_was_looked_at_in_vain_still_was(city: City) -> None:
+    """A pass that finds nothing changed says of rooms that nobody can see what was said."""
+    await city.home()
+    await city.startup()
+    city.spoil("UPDATE conditions SET reason = 'RoomsUnknown' WHERE type = 'Observed'")
+    said = "SELECT reason FROM conditions WHERE type = 'Observed'"
+    async with landlord(city, look=False) as still:
+        await still.follower.begin()
+        assert still.follower.newest is None
+    assert city.query(said) == [("RoomsUnknown",)]
 
 
 # --- what may change ------------------------------------------------------------------
