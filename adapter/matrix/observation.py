@@ -92,7 +92,8 @@ async def observe(  # noqa: PLR0913 - three of them are for few callers
             raise
         log.warning("going on with a part", extra={"error": str(error)})
         complete = False
-    joined = before | after
+    # Two large sets are united in 30 ms: not in one go with what is around it.
+    joined = await asyncio.to_thread(before.union, after)
 
     def is_nowhere(room_id: str) -> bool:
         return complete and room_id not in joined and room_id not in seen.rooms

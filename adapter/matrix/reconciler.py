@@ -41,7 +41,7 @@ from adapter.matrix.observation import (
 from adapter.matrix.publishing import Pace, Publisher
 from adapter.matrix.rendering import Renderer
 from adapter.matrix.renewal import asked, changes, closed
-from adapter.matrix.rows import Row
+from adapter.matrix.rows import Row, by_room
 from adapter.matrix.settings import ReconcileSettings
 from adapter.matrix.store import Store
 from adapter.matrix.wire import Wire
@@ -247,6 +247,7 @@ class Reconciler:
             await self.store.remember_unread(decided.unread, decided.observed_at)
             mark = await self._keep(seen, ready, decided, have, cache.written)
             del ready  # long lists are given up one by one, and others may run between
+            await asyncio.sleep(0)
             done = PassReport(decided, report)
             if after is None or report.plan or _news(after.decided, decided):
                 told = _told(decided)
@@ -340,7 +341,7 @@ class _Cache:
 
     async def carry_out(self, steps: Sequence[Change]) -> Sequence[Outcome]:
         done = await self.store.write(steps)
-        self.written = {row.room_id: row for row in done.rows}
+        self.written = await asyncio.to_thread(by_room, done.rows)
         return done.outcomes
 
 

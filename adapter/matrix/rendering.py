@@ -112,7 +112,7 @@ class Renderer:
         if 2 * len(changed) > len(facts.rooms):
             self._begin()
             changed = given.rooms
-        there = {room for room in changed if room in rows or room in facts.joined}
+        there = (room for room in changed if room in rows or room in facts.joined)
         if not overlooked(facts, rows, hold, there).whole:
             return None
         known = self._tied(given, changed)
@@ -149,11 +149,8 @@ def _changed(before: Mapping[str, V], after: Mapping[str, V]) -> set[str]:
 
 
 def _all(*several: Iterable[str]) -> set[str]:
-    """All of them. One after the other: operators let no other thread in between."""
-    found: set[str] = set()
-    for some in several:
-        found.update(some)
-    return found
+    """All of them. One by one: operators let no other thread in between."""
+    return {one for some in several for one in some}
 
 
 class _Renewed:

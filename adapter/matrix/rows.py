@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from controller.model import NOTHING, Cause, Key, Resource, Topology
@@ -45,6 +45,10 @@ def resource(row: Row, causes: Mapping[str, Cause] = NOTHING) -> Resource:
         if value is not None
     }
     return Resource(fields, row.revision, causes)
+
+
+def by_room(rows: Iterable[Row]) -> dict[str, Row]:
+    return {row.room_id: row for row in rows}
 
 
 def topology(rows: Mapping[str, Row]) -> dict[Key, Resource]:

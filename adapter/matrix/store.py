@@ -37,7 +37,7 @@ from adapter.matrix.faults import (
     StoreError,
     WrongAccount,
 )
-from adapter.matrix.rows import ACTIVE, CHAT, SPACE, Publication, Row, Unread
+from adapter.matrix.rows import ACTIVE, CHAT, SPACE, Publication, Row, Unread, by_room
 from controller.apply import Outcome, Result
 from controller.conditions import Condition
 from controller.model import Change
@@ -171,7 +171,7 @@ class Store:
         found = await self._db.fetch(
             f"SELECT {ROW} FROM room_meta ORDER BY room_id"  # noqa: S608 - a constant
         )
-        rows = await asyncio.to_thread(_by_room, found)
+        rows = await asyncio.to_thread(by_room, map(Row._make, found))
         # What is not committed may never be.
         self._known = None if self._db.is_inside else (state, rows)
         return rows, version
@@ -386,10 +386,6 @@ def _parted(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
     for row in rows:
         (new if row.revision == 1 else old).append(row)
     return new, old
-
-
-def _by_room(found: Iterable[Sequence[Any]]) -> dict[str, Row]:
-    return {row.room_id: row for row in map(Row._make, found)}
 
 
 async def get_room_meta(store: Store, room_id: str) -> dict[str, Any] | None:
