@@ -99,7 +99,7 @@ Other clients are processes of their own and time themselves, without their impo
 Nobody asks for what the server has in a response cache. Of a pass that finds nothing, the
 middle one of {STILL} in a row counts. CPU of rows 6, 8 and 9 is that of
 processes of their own, in which nothing is searched for cycles; what a message waits for
-during a pass (row 7) is measured with the garbage collector as the bot has it. mautrix has
+during a pass (row 7) is measured with Python set as the bot sets it. mautrix has
 no store there, and keeps nothing. The echo platform writes a file, the bare bot none.
 
 | | |

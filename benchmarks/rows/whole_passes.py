@@ -3,8 +3,8 @@
 Held against the least that a program could do: read the same answers, compare as many
 rows as dicts, write them. What should be in the rows is a gift there. CPU and memory are
 measured with each side in a process of its own, and the garbage collector kept out of both.
-What a message waits for is measured in another pass, by the clock, with the garbage
-collector as the bot has it.
+What a message waits for is measured in another pass, by the clock, with Python set as
+the bot sets it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Final, NamedTuple, cast
 
 import orjson
 
-from adapter.cli.garbage import search_seldom
+from adapter.cli.interpreter import answer_soon
 from adapter.matrix.facts import EventTypes
 from adapter.matrix.following import Follower
 from adapter.matrix.reconciler import Reconciler
@@ -156,7 +156,7 @@ def a_pass(windows: Windows, folder: Path | None = None) -> Cost:
 
 def waits_of_a_pass(windows: Windows) -> Waits:
     """The same, beside which somebody asks again and again."""
-    search_seldom()
+    answer_soon()
     with TemporaryDirectory() as folder:
         return asyncio.run(_waits_of_a_pass(CannedWire(windows), Path(folder)))
 

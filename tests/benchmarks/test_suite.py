@@ -35,7 +35,7 @@ def run(
 
     monkeypatch.setattr(suite, "PARTS", [Part((1,), measured)])
     monkeypatch.setattr(suite, "setting", a_world)
-    monkeypatch.setattr(suite, "search_seldom", lambda: None)
+    monkeypatch.setattr(suite, "answer_soon", lambda: None)
     monkeypatch.setattr("sys.argv", ["benchmarks", "--quick"])
     suite.main()
     assert next(found, None) is None

@@ -38,13 +38,13 @@ def run(session: Session, allow_detach: int | None) -> None:
 
 
 async def _run(config: Config, allow_detach: int | None) -> None:
-    from adapter.cli.garbage import search_seldom
+    from adapter.cli.interpreter import answer_soon
     from adapter.cli.signals import stopping
     from adapter.matrix.bot import MatrixBot
     from adapter.matrix.store import Store
     from adapter.platform import platform
 
-    search_seldom()
+    answer_soon()
     async with (
         Store.open(
             config.database, user_id=config.user_id, homeserver=config.homeserver
