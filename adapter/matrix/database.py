@@ -25,7 +25,6 @@ from adapter.matrix.faults import (
     DatabaseMissing,
     DatabaseUnusable,
     NewerDatabase,
-    StoreError,
     WrongAccount,
     reachable,
     translated,
@@ -129,17 +128,15 @@ def prepared(path: Path, account: Account) -> sqlite3.Connection:
 def snapshot(path: Path, account: Account) -> tuple[sqlite3.Connection, str | None]:
     """Copy the database, live or not, into memory, and bring the copy up to date.
 
-    Nothing on the disk changes. What cannot be read is an empty database, and the
-    reason for it; only another bot's, or a newer one, is refused."""
+    Nothing on the disk changes. One that is missing or damaged is empty, and the reason
+    for it; what is there and cannot be read now raises as a `StoreError`."""
     _refuse_what_is_no_file(path)
     because = None
     try:
         copy = _examined(path, _copied)
-    except NewerDatabase:
-        raise
     except DatabaseDamaged as exc:
         copy, because = _in_memory(), exc.short
-    except StoreError as exc:
+    except DatabaseMissing as exc:
         copy, because = _in_memory(), str(exc)
     try:
         _check_account(copy, path, account)
@@ -319,15 +316,14 @@ def _copied(path: Path) -> sqlite3.Connection:
         return _in_memory()
     for _ in range(READS):
         before = _stamps(path)
-        uri, alone = _reading_uri(path)
         try:
-            copy = _backup(uri)
-        except sqlite3.Error:
+            copy, is_alone = _read_once(path)
+        except (sqlite3.Error, FileNotFoundError):
             if _stamps(path) == before:
                 raise
             continue
-        # Immutable is a promise that nobody writes meanwhile: look whether it held.
-        if not alone or _stamps(path) == before:
+        # That it was alone relies on nobody writing meanwhile: look whether it held.
+        if not is_alone or _stamps(path) == before:
             return copy
         copy.close()
     raise DatabaseUnusable(path, "it changes while it is read; try again")
@@ -348,9 +344,8 @@ def _examined(
 
 
 def _replayed(path: Path) -> sqlite3.Connection:
-    """Copy a locked database into memory whose -wal was left behind by a crash.
-
-    SQLite replays it in copies of the files, where it needs no -shm of theirs."""
+    """Copy a database into memory whose -wal was left behind by a crash, and that nobody
+    has open. SQLite replays it in copies of the files, where it needs no -shm of theirs."""
     with tempfile.TemporaryDirectory(prefix="spacekeeper-") as folder:
         copy = Path(folder, "copy.db")
         for suffix in ("", "-wal"):
@@ -362,18 +357,16 @@ def _has_log(path: Path) -> bool:
     return bool(_size(path) and _size(path.with_name(f"{path.name}-wal")))
 
 
-def _reading_uri(path: Path) -> tuple[str, bool]:
-    """How to read the database, and whether that relies on nobody writing.
+def _read_once(path: Path) -> tuple[sqlite3.Connection, bool]:
+    """Copy the database into memory, and say whether that relies on nobody writing.
 
     Plain `mode=ro` is not enough: it makes a -wal and a -shm, or changes them."""
     log_size, index = (_size(path.with_name(path.name + end)) for end in COMPANIONS[:2])
     if not log_size:
-        return f"{path.as_uri()}?mode=ro&immutable=1", True
+        return _backup(f"{path.as_uri()}?mode=ro&immutable=1"), True
     if index is None:
-        raise DatabaseUnusable(
-            path, "its -wal has no -shm; start the bot, which brings them together"
-        )
-    return f"{path.as_uri()}?mode=ro&readonly_shm=1", False
+        return _replayed(path), True
+    return _backup(f"{path.as_uri()}?mode=ro&readonly_shm=1"), False
 
 
 def _backup(uri: str) -> sqlite3.Connection:

@@ -134,8 +134,8 @@ class Store:
     ) -> AsyncIterator[Self]:
         """Open a copy in memory, as the last commit left it, without any lock.
 
-        Nothing on the disk changes. What cannot be read is an empty cache, with one
-        warning. Whatever is written to the copy is forgotten with it."""
+        Nothing on the disk changes. One that is missing or damaged is an empty cache, with
+        one warning. Whatever is written to the copy is forgotten with it."""
         location = database.located(path)
         account = database.Account(user_id, homeserver)
         connection, because = database.snapshot(location, account)

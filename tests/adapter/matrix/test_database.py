@@ -20,7 +20,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from adapter.matrix import migrations
+from adapter.matrix import database, migrations
 from adapter.matrix.database import is_held, lock
 from adapter.matrix.store import (
     DatabaseFull,
@@ -624,9 +624,9 @@ async def test_reading_a_closed_database_changes_no_byte(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "what",
-    ["missing", "garbage", "cut", "log alone"],
+    ["missing", "garbage", "cut"],
 )
-async def test_what_cannot_be_read_reads_as_empty(
+async def test_what_is_missing_or_damaged_reads_as_empty(
     tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One line says so; nothing is made, moved or repaired."""
@@ -636,13 +636,9 @@ async def test_what_cannot_be_read_reads_as_empty(
             pass
         case "garbage":
             path.write_bytes(b"no database" * 1000)
-        case "cut":
+        case _:
             await filled(path, 100)
             path.write_bytes(path.read_bytes()[:-5000])
-        case _:
-            with child(ALTERNATE, path) as process:
-                line(process)
-            (tmp_path / "a.db-shm").unlink()
     before = contents(tmp_path)
     with caplog.at_level(logging.WARNING):
         async with Store.read(path, user_id=BOT) as copy:
@@ -653,6 +649,49 @@ async def test_what_cannot_be_read_reads_as_empty(
     assert contents(tmp_path) == before
     (record,) = caplog.records
     assert record.getMessage().endswith("reading it as empty")
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        (sqlite3.SQLITE_CANTOPEN, DatabaseUnusable),
+        (sqlite3.SQLITE_IOERR, DatabaseUnusable),
+        (sqlite3.SQLITE_BUSY, DatabaseLocked),
+        (sqlite3.SQLITE_FULL, DatabaseFull),
+    ],
+)
+async def test_what_is_there_and_cannot_be_read_is_not_taken_for_empty(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+    error: type[Exception],
+) -> None:
+    """A failed read is no absence: a plan against nothing would create everything."""
+    path = tmp_path / "a.db"
+    await filled(path)
+
+    def refused(_uri: str) -> sqlite3.Connection:
+        why = sqlite3.OperationalError("the disk says no")
+        why.sqlite_errorcode = code
+        raise why
+
+    monkeypatch.setattr(database, "_backup", refused)
+    with pytest.raises(error):
+        async with Store.read(path):
+            pass
+
+
+async def test_a_log_without_its_index_is_read_all_the_same(tmp_path: Path) -> None:
+    """So a crash leaves it where somebody tidies up, or copies the two files alone."""
+    path = tmp_path / "a.db"
+    with child(COMMIT_ONE, path) as process:
+        line(process)
+    (tmp_path / "a.db-shm").unlink()
+    before = contents(tmp_path)
+    async with Store.read(path, user_id=BOT) as copy:
+        assert list(await copy.rows()) == ["!committed"]
+        assert copy.empty_because is None
+    assert contents(tmp_path) == before
 
 
 async def test_a_folder_is_no_database_to_read_either(tmp_path: Path) -> None:
