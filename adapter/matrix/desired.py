@@ -13,6 +13,10 @@ WAITS = "waits until every room can be read"
 """Why a room of the bot is not bound, in `Desired.unknown`."""
 
 
+BACKLOG = "backlog"
+"""The code of the one finding that no pass can see: only the bot that left it out knows."""
+
+
 class Finding(NamedTuple):
     """Something that a person should look at. `code` is one of section 2 of the docs."""
 

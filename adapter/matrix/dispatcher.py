@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from adapter.chat import NotPossible
 from adapter.matrix import phrases
 from adapter.matrix.company import Company
-from adapter.matrix.desired import Finding
+from adapter.matrix.desired import BACKLOG, Finding
 from adapter.matrix.errors import (
     RateLimited,
     WireError,
@@ -201,7 +201,7 @@ class Dispatcher:
     def _leave_out(self, room_id: str) -> None:
         why = f"more than {MOST_WAITING} messages wait"
         message = f"the newest of what is said there is not answered: {why}"
-        if self.follower.find(Finding("backlog", room_id, message)):
+        if self.follower.find(Finding(BACKLOG, room_id, message)):
             log.warning("backlog left out", extra={"room": room_id, "why": why})
 
     # One item

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from adapter.matrix.desired import Finding
+from adapter.matrix.desired import BACKLOG, Finding
 from adapter.matrix.facts import Fact, Facts, Present, Unknown, shown
 from adapter.matrix.identity import Lineage, lineage
 from adapter.matrix.live import Batch
@@ -289,7 +289,8 @@ class Follower:
         kept = self._reconciler.keeper.kept
         is_still = not due and self._findings == self._told
         if is_still and token is not None and kept and kept.facts is self._facts:
-            await self._reconciler.nothing_changed(token, ahead)
+            over = () if self._told else (BACKLOG,)  # of a bot that ran before
+            await self._reconciler.nothing_changed(token, ahead, over)
             return True
         rooms = {room_id: one.why for room_id, one in due.items()}
         if not await self._read(rooms):

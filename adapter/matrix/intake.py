@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from adapter.matrix.desired import Finding
+from adapter.matrix.desired import BACKLOG, Finding
 from adapter.matrix.dispatcher import Dispatcher, due
 from adapter.matrix.errors import WireError
 from adapter.matrix.facts import EventTypes
@@ -118,7 +118,7 @@ class _Watch:
 
     async def backlog(self, room_id: str, why: str) -> None:
         message = f"the oldest of what was said meanwhile is not answered: {why}"
-        self.follower.find(Finding("backlog", room_id, message))
+        self.follower.find(Finding(BACKLOG, room_id, message))
 
     async def reset(self, error: WireError) -> None:
         await self.begin_afresh()

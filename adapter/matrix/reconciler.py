@@ -298,14 +298,17 @@ class Reconciler:
         newer = await asyncio.to_thread(changed, kept.facts, facts) if kept else {}
         return _encoded(newer, facts.joined)
 
-    async def nothing_changed(self, token: str, ahead: str | None) -> None:
-        """Record a pass that found nothing to look at."""
+    async def nothing_changed(
+        self, token: str, ahead: str | None, over: Collection[str] = ()
+    ) -> None:
+        """Record a pass that found nothing to look at; findings with the codes `over` are
+        told no more."""
         kept, at = self.keeper.kept, now()
         async with self.store.transaction(at):
             if kept is not None:
                 moved = await self.keeper.move(kept.mark, token, ahead)
                 kept = kept._replace(mark=moved)
-            await self.store.repeat_pass(at)
+            await self.store.repeat_pass(at, over)
             if not is_observed(await self.store.conditions()):
                 await self.store.set_conditions([unchanged(at)])
         self.keeper.kept = kept

@@ -14,6 +14,7 @@ import os
 import uuid
 from collections.abc import (
     AsyncIterator,
+    Collection,
     Iterable,
     Mapping,
     Sequence,
@@ -256,15 +257,18 @@ class Store:
             )
         return int(number)
 
-    async def repeat_pass(self, at: int) -> None:
-        """Record that a pass found everything as the last one left it that succeeded."""
+    async def repeat_pass(self, at: int, over: Collection[str] = ()) -> None:
+        """Record that a pass found everything as the last one left it that succeeded, but
+        for findings with the codes `over`."""
         found = await self._db.fetch(
             "SELECT report FROM passes WHERE json_extract(report, '$.error') IS NULL"
             " ORDER BY id DESC LIMIT 1"
         )
-        for (report,) in found:
-            still = {"changes": 0, "to_publish": 0}
-            await self.record_pass(at, "in sync", {**json.loads(report), **still})
+        for (encoded,) in found:
+            report = json.loads(encoded) | {"changes": 0, "to_publish": 0}
+            findings = report.get("findings", [])
+            report["findings"] = [one for one in findings if one["code"] not in over]
+            await self.record_pass(at, "in sync", report)
 
     async def conclude_pass(self, number: int, result: str) -> None:
         """Say anew how a pass went, once all of it is done."""

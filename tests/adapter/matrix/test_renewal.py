@@ -112,6 +112,25 @@ async def test_what_was_found_meanwhile_is_told_though_nothing_changed(
                 assert (told.result, told.report["changes"]) == ("in sync", 0)
 
 
+async def test_what_was_left_out_is_told_until_the_bot_is_started_again(
+    city: City,
+) -> None:
+    """Nobody but the bot that left it out knows, and what passes see is told still."""
+    _, _, (chat,) = await city.home()
+    _, theirs, _ = await city.home("mallory", chats=0)
+    await city.bot.link(theirs, chat)
+    assert findings(await city.startup()) == {("foreign_link", chat)}
+    async with landlord(city, look=False) as one:
+        await one.follower.begin()
+        one.follower.find(Finding("backlog", chat, "more was said"))
+        await one.follower.renew()
+    async with landlord(city, look=False) as next_one:
+        await next_one.follower.begin()
+        told = await next_one.store.last_pass()
+    assert told is not None
+    assert [finding["code"] for finding in told.report["findings"]] == ["foreign_link"]
+
+
 async def test_what_was_looked_at_in_vain_still_was(city: City) -> None:
     """A pass that finds nothing changed says of rooms that nobody can see what was said."""
     await city.home()
