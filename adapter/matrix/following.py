@@ -137,7 +137,7 @@ class Follower:
 
     def asked_for(self, request: str) -> str | None:
         """The room whose identity says that it was made for `request`."""
-        return next(iter(self._made_for({request})), None)
+        return next(_made_for(self._facts, {request}, self._reconciler.me), None)
 
     # What changes
 
@@ -177,7 +177,8 @@ class Follower:
     def release(self, request: str) -> None:
         """Whatever a pass has let alone for it is due."""
         self._in_flight.discard(request)
-        left = self._held.intersection(self._made_for({request}))
+        held = {r: found for r in self._held if (found := self.fact(r))}
+        left = set(_made_for(Facts(held), {request}, self._reconciler.me))
         self._held -= left
         self.revisit(left)
 
@@ -347,7 +348,10 @@ class Follower:
         """Decide over all that is known, and keep what was seen."""
         one = self._reconciler
         have = await one.keeper.rows()
-        hold = frozenset(self._made_for(self._in_flight))
+        hold: frozenset[str] = frozenset()
+        if self._in_flight:
+            found = _made_for(self._facts, set(self._in_flight), one.me)
+            hold = await asyncio.to_thread(frozenset, found)
         self._held |= hold
         told = dict(self._findings)
         decided = await one.decide(
@@ -383,18 +387,17 @@ class Follower:
         owner = resource.fields.get("matrix_user_id")
         return owner if isinstance(owner, str) else None
 
-    def _made_for(self, requests: Collection[str]) -> list[str]:
-        """The bot's rooms whose identity names one of `requests`."""
-        if not requests:
-            return []
-        return [
-            room_id
-            for room_id, found in self._facts.rooms.items()
-            if (room := shown(found)) is not None
-            and room.create.cause.sender == self._reconciler.me
-            and isinstance(room.create.identity, dict)
-            and room.create.identity.get("request") in requests
-        ]
+
+def _made_for(facts: Facts, requests: Collection[str], me: str) -> Iterator[str]:
+    """The bot's rooms whose identity names one of `requests`."""
+    for room_id, found in facts.rooms.items():
+        room = shown(found)
+        if room is None or room.create.cause.sender != me:
+            continue
+        identity = room.create.identity
+        request = identity.get("request") if isinstance(identity, dict) else None
+        if isinstance(request, str) and request in requests:
+            yield room_id
 
 
 def _with(facts: Facts, newer: Mapping[str, Fact]) -> Facts:

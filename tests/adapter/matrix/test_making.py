@@ -5,6 +5,7 @@ The faults are those that no real server shows when told to; the rooms are on a 
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,7 @@ from adapter.matrix.errors import (
     WireError,
 )
 from adapter.matrix.wire import Wire
-from tests.adapter.matrix.city import IDENTITY, City
+from tests.adapter.matrix.city import IDENTITY, City, space_identity
 from tests.adapter.matrix.landlord import (
     Faulty,
     Hiding,
@@ -199,6 +200,23 @@ async def test_a_room_that_cannot_be_read_may_be_the_one_asked_for(city: City) -
         assert await one.ledger.open_intents() == {}
     await assert_made_once(city, alice)
     await city.settled()
+
+
+async def test_a_room_that_was_let_alone_is_bound_once_nobody_makes_it(
+    city: City,
+) -> None:
+    """Whoever made it may have failed at the rest, and nothing happens there any more."""
+    alice = await city.person("alice")
+    request = str(uuid.uuid4())
+    async with landlord(city) as one:
+        one.follower.hold(request)
+        identity = {**space_identity(alice), "request": request}
+        space = await city.room(alice, identity=identity, room_type="m.space")
+        await one.follower.catch_up([space])
+        assert await one.store.rows() == {}
+        one.follower.release(request)
+        await one.follower.catch_up()
+        assert (await one.store.rows())[space].matrix_user_id == alice.user_id
 
 
 async def test_half_a_room_is_used_as_it_is(city: City) -> None:
