@@ -13,7 +13,7 @@ from typing import Final
 
 from benchmarks.harness import Row, Verdict, figure
 from benchmarks.peers.running import HERE
-from benchmarks.rows.passes import STILL
+from benchmarks.rows.passes import EVENLY, STILL
 from benchmarks.setting import CHATS, Pace
 
 HEAD: Final = ("#", "what", "against", "goal", "measured", "ours / theirs", "")
@@ -97,10 +97,12 @@ on it, of {pace.spaces} Spaces and of {pace.spaces // 10}, with {CHATS} chats ea
 {pace.rounds} rounds of the starts, the passes, the invitations and the messages, after one that does not count.
 Other clients are processes of their own and time themselves, without their imports.
 Nobody asks for what the server has in a response cache. Of a pass that finds nothing, the
-middle one of {STILL} in a row counts. CPU of rows 6, 8 and 9 is that of
-processes of their own, in which nothing is searched for cycles; what a message waits for
-during a pass (row 7) is measured with Python set as the bot sets it. mautrix has
-no store there, and keeps nothing. The echo platform writes a file, the bare bot none.
+middle one of {STILL} in a row counts, and its answer is held back until {EVENLY * 1000:.0f} ms
+after it was asked for: the server answers a small account sooner, and a process that waits for
+longer takes more CPU for the same work afterwards. CPU of rows 6, 8 and 9 is that of processes
+of their own, in which nothing is searched for cycles; what a message waits for during a pass
+(row 7) is measured with Python set as the bot sets it. mautrix has no store there, and keeps
+nothing. The echo platform writes a file, the bare bot none.
 
 | | |
 |---|---|

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from operator import attrgetter
 from pathlib import Path
 from statistics import median
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from adapter.cli.account import http_session
 from adapter.cli.session import logged_in
@@ -23,7 +23,7 @@ from adapter.matrix.following import Follower
 from adapter.matrix.reconciler import Reconciler
 from adapter.matrix.settings import ReconcileSettings
 from adapter.matrix.store import Store
-from adapter.matrix.wire import Wire
+from adapter.matrix.wire import Json, Wire
 from benchmarks.harness import Goal, Outcome, Row, at_most, in_turn, ratios, seconds
 from benchmarks.processes import alone
 from benchmarks.setting import Setting
@@ -36,6 +36,10 @@ DRIFTED, QUICK_DRIFTED = (1, 10, 50), (1, 10)
 STILL: Final = 20
 """Passes in a row that find nothing, of which the middle one counts: one alone costs what
 came before it as well, which has pushed the code out of the processor's caches."""
+EVENLY: Final = 0.05
+"""Seconds after which the next thing is done with an answer that says what changed, in
+either world. A process that waits for longer takes more CPU for the same work afterwards,
+and the server takes longer to answer an account of more rooms."""
 COMPARED: Final = 10
 """As many drifted rooms cost the same in both worlds."""
 
@@ -50,6 +54,15 @@ class Cost(NamedTuple):
     """Seconds."""
     rows: int
     """Written to the cache."""
+
+
+class EvenWire(Wire):
+    """Says what changed as late for a small account as for a large one."""
+
+    async def changes(self, since: str, sync_filter: Mapping[str, Any]) -> Json:
+        late = asyncio.sleep(EVENLY)
+        found, _ = await asyncio.gather(super().changes(since, sync_filter), late)
+        return found
 
 
 class Passes:
@@ -88,7 +101,9 @@ class Passes:
 
 
 @asynccontextmanager
-async def passes(world: World, folder: Path) -> AsyncIterator[Passes]:
+async def passes(
+    world: World, folder: Path, speaking: type[Wire] = Wire
+) -> AsyncIterator[Passes]:
     login, url = world.bot.login, world.bot.url
     async with (
         logged_in(url, login.user_id, login.device_id, login.access_token) as client,
@@ -96,7 +111,7 @@ async def passes(world: World, folder: Path) -> AsyncIterator[Passes]:
             folder / f"passes-{world.rooms}.db", user_id=login.user_id, homeserver=url
         ) as store,
     ):
-        found = Passes(world, Wire(client), store)
+        found = Passes(world, speaking(client), store)
         await found.begin()
         yield found
 
@@ -132,7 +147,7 @@ async def _costs(
 ) -> Costs:
     async with (
         http_session() as session,
-        passes(told(place, url, session)[number], folder) as timer,
+        passes(told(place, url, session)[number], folder, EvenWire) as timer,
     ):
         await timer.after(drifted=1)  # whatever is made once is made by then
         still = [await timer.after(drifted=0) for _ in range(STILL)]
