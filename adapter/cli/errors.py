@@ -5,15 +5,11 @@ type alone: its text could hold anything, also a secret."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import click
 
-from adapter.cli.logs import to_stderr
 from adapter.plain_text import escaped, hidden
-
-log = logging.getLogger(__name__)
 
 OURS = ("adapter", "controller", "schemas")
 
@@ -25,8 +21,6 @@ class CommandError(Exception):
 def sentence(error: BaseException) -> str:
     """Say what happened and what to do; several lines only where several things did."""
     match error:
-        case click.Abort() | KeyboardInterrupt():
-            return "stopped before it was done"
         case click.UsageError():
             return _usage(error)
         case click.ClickException():
@@ -52,19 +46,9 @@ def sentence(error: BaseException) -> str:
     )
 
 
-def report(
-    error: BaseException, secrets: Sequence[str], *, style: str, debug: bool
-) -> None:
-    """Print `error` to stderr: a sentence, after the traceback if `debug`.
-
-    Of the `style` of the log lines, of which it is the last: `plain` or `json`."""
-    shows_where = debug and not isinstance(error, click.ClickException)
-    if style == "json":
-        with to_stderr(style, secrets=secrets):
-            where = error if shows_where else None
-            log.error("%s", sentence(error), exc_info=where)
-        return
-    if shows_where:
+def report(error: BaseException, secrets: Iterable[str], *, debug: bool) -> None:
+    """Print `error` to stderr: a sentence, after the traceback if `debug`."""
+    if debug and not isinstance(error, click.ClickException):
         # Not at the top: it is seldom needed.
         import traceback
 

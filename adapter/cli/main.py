@@ -54,9 +54,11 @@ class Commands(click.Group):
             # Whoever read our output has seen enough; nobody is left to tell.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 1
-        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - see `report`
-            style, debug = session.log_format, session.debug
-            errors.report(error, session.secrets, style=style, debug=debug)
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("spacekeeper: stopped before it was done", err=True)
+            code = 1
+        except Exception as error:  # noqa: BLE001 - a traceback is for --debug alone
+            errors.report(error, session.secrets, debug=session.debug)
             code = 1
         # A command returns its exit code; one that returns nothing has succeeded.
         sys.exit(code or 0)

@@ -228,21 +228,6 @@ def test_log_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.endswith(" warning: x\n")
 
 
-def test_the_last_line_is_of_the_same_format(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Whoever collects log lines by program finds out why it ended."""
-    told = ("--log-format", "json", "--config", "no\nsuch.yaml", "run")
-    result = run_apart(*told, cwd=tmp_path)
-    assert (result.returncode, result.stdout) == (1, "")
-    found = json.loads(result.stderr)
-    assert (found["level"], "exc_info" in found) == ("ERROR", False)
-    assert found["message"].startswith("there is no config file no\nsuch.yaml")
-    with pytest.raises(SystemExit):
-        main.main([*told[:2], "--debug", *told[2:]])
-    assert "ConfigError" in json.loads(capsys.readouterr().err)["exc_info"]
-
-
 def test_demo_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("adapter.cli.commands.demo.find_spec", lambda name: None)
     result = run("demo")
