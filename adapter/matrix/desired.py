@@ -11,8 +11,6 @@ from controller.model import Cause, Topology
 EMPTY: Topology = MappingProxyType({})
 WAITS = "waits until every room can be read"
 """Why a room of the bot is not bound, in `Desired.unknown`."""
-
-
 BACKLOG = "backlog"
 """The code of the one finding that no pass can see: only the bot that left it out knows."""
 

@@ -137,7 +137,7 @@ class Follower:
 
     def asked_for(self, request: str) -> str | None:
         """The room whose identity says that it was made for `request`."""
-        return next(_made_for(self._facts, {request}, self._reconciler.me), None)
+        return next(_made_for(self._facts.rooms, {request}, self._reconciler.me), None)
 
     # What changes
 
@@ -178,7 +178,7 @@ class Follower:
         """Whatever a pass has let alone for it is due."""
         self._in_flight.discard(request)
         held = {r: found for r in self._held if (found := self.fact(r))}
-        left = set(_made_for(Facts(held), {request}, self._reconciler.me))
+        left = set(_made_for(held, {request}, self._reconciler.me))
         self._held -= left
         self.revisit(left)
 
@@ -350,7 +350,7 @@ class Follower:
         have = await one.keeper.rows()
         hold: frozenset[str] = frozenset()
         if self._in_flight:
-            found = _made_for(self._facts, set(self._in_flight), one.me)
+            found = _made_for(self._facts.rooms, set(self._in_flight), one.me)
             hold = await asyncio.to_thread(frozenset, found)
         self._held |= hold
         told = dict(self._findings)
@@ -388,9 +388,11 @@ class Follower:
         return owner if isinstance(owner, str) else None
 
 
-def _made_for(facts: Facts, requests: Collection[str], me: str) -> Iterator[str]:
+def _made_for(
+    rooms: Mapping[str, Fact], requests: Collection[str], me: str
+) -> Iterator[str]:
     """The bot's rooms whose identity names one of `requests`."""
-    for room_id, found in facts.rooms.items():
+    for room_id, found in rooms.items():
         room = shown(found)
         if room is None or room.create.cause.sender != me:
             continue
